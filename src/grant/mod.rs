@@ -1,0 +1,157 @@
+//! Keeps one grant alive: the control plane's half of the program.
+
+pub mod status;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::secret::{ClientSecret, RefreshToken};
+use crate::token::GrantName;
+
+/// What `[oauth]` or `[grant.NAME]` says, resolved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Params {
+    /// The grant's name.
+    pub name: GrantName,
+    /// Where the authorization server is.
+    pub server: Server,
+    /// `client_id`.
+    pub client_id: String,
+    /// How the client proves who it is.
+    pub client_auth: ClientAuthMethod,
+    /// `client_secret`, by reference: read anew before each attempt (R29).
+    pub client_secret: Option<Secret>,
+    /// Which grant type is used.
+    pub flow: Flow,
+    /// `scopes`, in order.
+    pub scopes: Vec<String>,
+    /// `send_scopes_on_refresh`.
+    pub send_scopes_on_refresh: bool,
+    /// `resource` (RFC 8707).
+    pub resource: Vec<String>,
+    /// `audience`.
+    pub audience: Option<String>,
+    /// `extra`: parameters that add and never replace.
+    pub extra: Vec<(String, String)>,
+    /// `refresh_margin`.
+    pub margin: Margin,
+    /// `timeout`: one token request in all.
+    pub timeout: Duration,
+    /// `connect_to`: `host:port` to dial instead of the server's name, which stays in Host, SNI and certificate checks.
+    pub connect_to: Option<(String, u16)>,
+}
+
+/// How the authorization server's endpoints are found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// `issuer`: by discovery (RFC 8414, OpenID Connect Discovery), unless `token_endpoint` names it as well.
+    Issuer {
+        /// The issuer, as written.
+        issuer: String,
+        /// `token_endpoint`, if named: discovery is then not needed.
+        token_endpoint: Option<String>,
+    },
+    /// `token_endpoint` alone.
+    Endpoint {
+        /// The token endpoint.
+        token_endpoint: String,
+    },
+}
+
+impl Server {
+    /// What binds a record to its server (R45).
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        match self {
+            Self::Issuer { issuer, .. } => issuer,
+            Self::Endpoint { token_endpoint } => token_endpoint,
+        }
+    }
+}
+
+/// `client_auth`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuthMethod {
+    /// Decided once, from what is given and what the server's metadata allow.
+    Auto,
+    /// `none`: `client_id` in the body.
+    None,
+    /// `basic` (RFC 6749 §2.3.1, each half form-encoded).
+    Basic,
+    /// `post` (RFC 6749 §2.3.1, in the body).
+    Post,
+}
+
+/// `flow`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Flow {
+    /// `refresh_token`, with the seed by reference if one is configured.
+    RefreshToken {
+        /// `refresh_token`: the seed, first start only.
+        seed: Option<Secret>,
+    },
+    /// `client_credentials`: there is no refresh token.
+    ClientCredentials,
+}
+
+/// `refresh_margin`: how long before its expiry a token is renewed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Margin {
+    /// A share of the token's life, `0.0..1.0`, kept between 30 s and 1 h (R2).
+    Share(f64),
+    /// As it is, at most the life less 5 s.
+    Span(Duration),
+}
+
+/// A secret by reference; the text behind it is read when it is needed and trimmed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Secret {
+    /// `{ file = "…" }`, and `{ credential = "…" }` once resolved to a file below `$CREDENTIALS_DIRECTORY`.
+    File(PathBuf),
+    /// `{ env = "…" }`: read when the configuration was loaded.
+    Env {
+        /// The variable's name, for messages.
+        name: String,
+        /// Its value then.
+        value: ClientSecret,
+    },
+}
+
+impl Secret {
+    /// Reads the secret's text, trimmed. Blocking.
+    ///
+    /// # Errors
+    /// A sentence that names the file when it cannot be read, is over 64 KiB, is not UTF-8 or is empty.
+    pub fn read(&self) -> Result<ClientSecret, String> {
+        /// More than any token or secret seen; a wrong path (a device, a log) ends here.
+        const LARGEST: u64 = 64 * 1024;
+        let path = match self {
+            Self::Env { value, .. } => return Ok(value.clone()),
+            Self::File(path) => path,
+        };
+        let shown = path.display();
+        let read = || -> std::io::Result<Vec<u8>> {
+            use std::io::Read as _;
+            let mut bytes = Vec::new();
+            std::fs::File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        let bytes = read().map_err(|error| format!("cannot read {shown}: {error}"))?;
+        if bytes.len() as u64 > LARGEST {
+            return Err(format!("{shown} is larger than 64 KiB, which no secret is"));
+        }
+        let text = String::from_utf8(bytes).map_err(|_| format!("{shown} is not UTF-8 text"))?;
+        match text.trim() {
+            "" => Err(format!("{shown} is empty")),
+            trimmed => Ok(ClientSecret::new(trimmed)),
+        }
+    }
+
+    /// As [`Secret::read`], for a refresh token.
+    ///
+    /// # Errors
+    /// As [`Secret::read`].
+    pub fn read_refresh_token(&self) -> Result<RefreshToken, String> {
+        self.read().map(|secret| RefreshToken::new(secret.expose()))
+    }
+}

@@ -1,0 +1,3 @@
+//! The `bearerd` command.
+
+fn main() {}

@@ -1,0 +1,124 @@
+//! Addresses to listen on and servers to dial.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use crate::clock;
+
+/// How long the next address waits for the one before it to connect (RFC 8305 §5 recommends 250 ms).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// One entry of `listen`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// `host:port`; `localhost` stands for 127.0.0.1 and ::1. Port 0 takes any free port.
+    Tcp {
+        /// A name or an address, without brackets.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// `unix:/path`.
+    Unix(PathBuf),
+    /// `fd:NAME`: a socket that systemd hands over.
+    Inherited(String),
+}
+
+impl Listen {
+    /// Whether only this machine can reach it. A socket that systemd hands over is looked at once it is there.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp { host, .. } => {
+                host == "localhost"
+                    || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+            }
+            Self::Unix(_) | Self::Inherited(_) => true,
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Inherited(name) => write!(f, "fd:{name}"),
+        }
+    }
+}
+
+/// Connects to `host:port`, trying the addresses in the resolver's order, each a little after the one before (RFC
+/// 8305); Nagle's algorithm off. No timeout of its own but `timeout` over all.
+///
+/// # Errors
+/// The last address' error, `NotFound` when the name has none, `TimedOut` after `timeout`.
+pub async fn dial(host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream> {
+    match tokio::time::timeout_at(clock::in_(timeout), dial_any(host, port)).await {
+        Ok(connected) => connected,
+        Err(_elapsed) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")),
+    }
+}
+
+async fn dial_any(host: &str, port: u16) -> io::Result<TcpStream> {
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+    let mut pending = addresses.into_iter();
+    let mut running = tokio::task::JoinSet::new();
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    loop {
+        let more = pending.next();
+        let exhausted = more.is_none();
+        if let Some(address) = more {
+            running.spawn(TcpStream::connect(address));
+        }
+        if running.is_empty() {
+            return Err(last);
+        }
+        tokio::select! {
+            Some(done) = running.join_next() => match done.map_err(io::Error::other).and_then(|connected| connected) {
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    return Ok(stream);
+                }
+                Err(error) => last = error,
+            },
+            () = tokio::time::sleep(ATTEMPT_DELAY), if !exhausted => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_dead_first_address_does_not_hide_the_second() {
+        // `localhost` may resolve to ::1 first; only 127.0.0.1 listens.
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let stream = dial("localhost", port, Duration::from_secs(5)).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap().port(), port);
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_is_an_error_that_says_so() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let error = dial("127.0.0.1", port, Duration::from_secs(5)).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn only_loopback_and_unix_sockets_are_local() {
+        let tcp = |host: &str| Listen::Tcp { host: host.to_owned(), port: 1 };
+        assert!(tcp("localhost").is_local() && tcp("::1").is_local() && tcp("127.0.0.9").is_local());
+        assert!(!tcp("0.0.0.0").is_local() && !tcp("::").is_local() && !tcp("example.com").is_local());
+    }
+}

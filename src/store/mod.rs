@@ -1,0 +1,202 @@
+//! Where a refresh token rests: one record, one lock and one intent per grant.
+
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::secret::{AccessTokenText, Fingerprint, RefreshToken};
+
+/// What a store's methods return: boxed, because the kind of store is chosen by the configuration.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// How many fingerprints of seeds a record remembers (R44).
+pub const SEEDS_REMEMBERED: usize = 32;
+
+/// How many redeems in a row without a new refresh token make a lineage count as one that does not rotate (R78): from
+/// then on a redeem may go ahead without a durable intent.
+pub const QUIET_REDEEMS: u32 = 3;
+
+/// What `[store]` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Params {
+    /// `kind = "file"`: the default grant's record is `path`; NAME's rests beside it as `state.NAME.json`.
+    File {
+        /// Path of the default grant's record.
+        path: PathBuf,
+    },
+    /// `kind = "memory"`: nothing survives a restart.
+    Memory,
+}
+
+/// One grant's resting place. A file and a Kubernetes Secret can both keep this shape.
+pub trait Store: Send + Sync {
+    /// Takes the grant's lock, waiting up to `patience` for another process to give it up, and reads the record.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when the lock was not to be had in time, and whatever reading the record met.
+    fn begin(&self, patience: Duration) -> Pending<'_, Result<Box<dyn Txn>, StoreError>>;
+
+    /// Reads the record without the lock: the last one that was committed whole.
+    ///
+    /// # Errors
+    /// When the record cannot be read or understood.
+    fn peek(&self) -> Pending<'_, Result<Option<Record>, StoreError>>;
+
+    /// Finds out whether a record can be written here, by writing, and renames over the record's own path (R43).
+    ///
+    /// # Errors
+    /// When the store cannot be written; the program then does not start (exit 78).
+    fn probe(&self) -> Pending<'_, Result<(), StoreError>>;
+
+    /// Names the place for people, as in `file /var/lib/bearerd/state.json`.
+    fn place(&self) -> String;
+}
+
+/// The grant's lock, held; the record under it. Dropping it gives up the lock and leaves an intent standing.
+pub trait Txn: Send {
+    /// The record as it rests, with an intent that an earlier holder left unfinished.
+    fn record(&self) -> Option<&Record>;
+
+    /// Makes the intent durable, together with the space that the record's successor will need.
+    ///
+    /// # Errors
+    /// When either is not durable: the refresh token then must not be presented.
+    fn intend(&mut self, intent: Intent) -> Pending<'_, Result<(), StoreError>>;
+
+    /// Replaces the record; durable once `Ok`. May be called again, with a later record or after an error.
+    ///
+    /// # Errors
+    /// When the record is not known to be durable; the earlier one still rests whole.
+    fn commit(&mut self, record: Record) -> Pending<'_, Result<(), StoreError>>;
+
+    /// Takes an intent of ours back, because nothing was presented, and gives up the lock.
+    ///
+    /// # Errors
+    /// When the intent could not be taken back; it then stands, which costs a warning at the next start.
+    fn abandon(self: Box<Self>) -> Pending<'static, Result<(), StoreError>>;
+}
+
+/// Everything that is kept of a grant: one object, one write (R38).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Names the line of refresh tokens that began with one seed or one sign-in.
+    pub lineage: String,
+    /// Counts up with every change of the record within a lineage; tells a newer record from an older.
+    pub generation: u64,
+    /// The issuer, or the token endpoint where no issuer is configured: the token is presented nowhere else (R45).
+    pub issuer: String,
+    /// The client that the token was issued to (R45).
+    pub client_id: String,
+    /// The refresh token; none for grants that have none.
+    pub refresh_token: Option<RefreshToken>,
+    /// The last access token, if it was good when saved.
+    pub access_token: Option<SavedToken>,
+    /// Fingerprints of the seeds that this record has met, the latest last (R44).
+    pub seeds: Vec<Fingerprint>,
+    /// How many redeems in a row brought no new refresh token.
+    pub quiet_redeems: u32,
+    /// A refresh token that was presented, or was about to be, and the answer has not been saved (R40).
+    pub intent: Option<Intent>,
+    /// The authorization server refused the grant (R52).
+    pub refused: Option<Refusal>,
+}
+
+/// An access token at rest, with what is needed to tell whether it is still good (DESIGN §4).
+#[derive(Clone, Debug, PartialEq)]
+pub struct SavedToken {
+    /// The token's text.
+    pub text: AccessTokenText,
+    /// Before the request was sent.
+    pub obtained: Moment,
+    /// From when on it counts as expired.
+    pub expires: Moment,
+    /// Which boot the boot times belong to.
+    pub boot_id: String,
+}
+
+/// "This refresh token is about to be presented", written before it touches the wire (R40).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intent {
+    /// Whose fingerprint: the refresh token's.
+    pub presented: Fingerprint,
+    /// Process that holds the lock, for people.
+    pub holder: String,
+    /// When, by the wall clock, since the Unix epoch; for people.
+    pub started: Duration,
+}
+
+/// Why and when the authorization server refused the grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// `rejected` or `lost_rotation`.
+    pub reason: String,
+    /// The refresh token it refused.
+    pub presented: Fingerprint,
+    /// When, by the wall clock, since the Unix epoch.
+    pub at: Duration,
+}
+
+/// Why a store could not do what was asked; the text says where and what to do.
+#[derive(Debug)]
+pub enum StoreError {
+    /// Another process holds the lock.
+    Locked {
+        /// The lock's place.
+        place: String,
+    },
+    /// The record is there and cannot be understood; it has been set aside, not overwritten.
+    Corrupt {
+        /// The record's place.
+        place: String,
+        /// What is wrong with it.
+        why: String,
+        /// Where it was set aside, if that was possible.
+        aside: Option<PathBuf>,
+    },
+    /// Reading or writing failed.
+    Io {
+        /// What was being done, as in `write /var/lib/bearerd/state.json`.
+        doing: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The place must not be used: links, owners, modes; says why.
+    Refused {
+        /// The record's place.
+        place: String,
+        /// Why, and what to do.
+        why: String,
+    },
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Locked { place } => write!(f, "another process holds the lock of {place}"),
+            Self::Corrupt { place, why, aside: Some(aside) } => {
+                write!(
+                    f,
+                    "{place} is not a record of bearerd's ({why}); it was set aside as {}",
+                    aside.display()
+                )
+            }
+            Self::Corrupt { place, why, aside: None } => {
+                write!(f, "{place} is not a record of bearerd's ({why}), and could not be set aside")
+            }
+            Self::Io { doing, source } => write!(f, "cannot {doing}: {source}"),
+            Self::Refused { place, why } => write!(f, "{place} cannot be the store: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The playground: an authorization server, an upstream and bearerd between them, in one process.
+
+fn main() {}
