@@ -10,8 +10,9 @@ use serde_json::json;
 
 use crate::token::{Absent, AbsentReason, GrantName};
 
-/// Where `type` of a problem points: a page of the manual for each code.
-const TYPES: &str = "https://bearerd.dev/errors/";
+/// `type` of a problem names it without pretending to be a place on the web; the word behind it is what
+/// `bearerd explain` takes.
+const TYPES: &str = "urn:bearerd:error:";
 
 /// Every answer that the proxy itself can give (DESIGN §2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
