@@ -1,5 +1,6 @@
 //! Carries requests: downstream -> upstream, with the grant's access token on them.
 
+pub mod carrying;
 pub mod error;
 pub mod guard;
 pub mod route;
