@@ -1,6 +1,9 @@
 //! Keeps one grant alive: the control plane's half of the program.
 
+pub mod error;
+pub mod schedule;
 pub mod status;
+pub mod wire;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,0 +1,93 @@
+//! Why a refresh brought no token, named by what follows from it.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::status::Problem;
+use crate::store::StoreError;
+
+/// Why a refresh brought no token.
+#[derive(Debug)]
+pub struct RefreshError {
+    /// What follows.
+    pub class: Class,
+    /// The code of the one namespace.
+    pub code: &'static str,
+    /// A sentence: what is wrong, where, and what to do. Never a secret.
+    pub sentence: String,
+    /// The token endpoint's HTTP status, if it answered.
+    pub http_status: Option<u16>,
+}
+
+/// What follows from a failed refresh (reference: engine.md §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Nothing was presented; try again (R50).
+    NotSent,
+    /// The server said "not now"; the refresh token is unspent (R50).
+    Busy {
+        /// `Retry-After`, at most five minutes.
+        retry_after: Option<Duration>,
+    },
+    /// Presented, and no verdict: the server may have rotated. Try the same refresh token again, soon (R51).
+    Unanswered,
+    /// An answer came that holds no usable access token, whatever else it brought; try again.
+    Unusable,
+    /// Something between us and the server answered in its place; try again.
+    Blocked,
+    /// The server refused the grant: a person has to sign in (R52).
+    Refused,
+    /// A person has to mend the configuration, here or at the server (R54).
+    Misconfigured,
+    /// The store could not be read, locked or written, so nothing was presented.
+    Store,
+}
+
+impl RefreshError {
+    /// An error without an answer behind it.
+    #[must_use]
+    pub fn new(class: Class, code: &'static str, sentence: impl Into<String>) -> Self {
+        Self { class, code, sentence: sentence.into(), http_status: None }
+    }
+
+    /// The same, told by an answer with this status.
+    #[must_use]
+    pub fn answered(self, status: http::StatusCode) -> Self {
+        Self { http_status: Some(status.as_u16()), ..self }
+    }
+
+    /// The label of `bearerd_refresh_attempts_total`.
+    #[must_use]
+    pub fn outcome(&self) -> &'static str {
+        match self.class {
+            Class::NotSent => "network",
+            Class::Busy { .. } => "rate_limited",
+            Class::Unanswered if self.http_status.is_some_and(|status| status >= 400) => "server_error",
+            Class::Unanswered => "timeout",
+            Class::Unusable | Class::Blocked => "malformed",
+            Class::Refused => "invalid_grant",
+            Class::Misconfigured => "invalid_client",
+            Class::Store => "store_error",
+        }
+    }
+
+    /// For status pages and logs.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        Problem { code: self.code, sentence: self.sentence.clone() }
+    }
+}
+
+impl From<StoreError> for RefreshError {
+    fn from(error: StoreError) -> Self {
+        Self::new(Class::Store, "store_unavailable", format!("The store cannot be used: {error}."))
+    }
+}
+
+impl fmt::Display for RefreshError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.sentence)
+    }
+}
+
+impl std::error::Error for RefreshError {}

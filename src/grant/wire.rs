@@ -1,0 +1,429 @@
+//! The token endpoint's language: forms out, answers in, every known quirk of servers. Pure.
+//!
+//! An answer is read in a fixed order. [`salvage`] finds a new refresh token in whatever came, however broken; only
+//! when that is saved does [`read`] look at anything else, so that no oddity of the rest can lose it.
+
+use std::time::Duration;
+
+use http::header::{HeaderMap, LOCATION, RETRY_AFTER};
+use http::{StatusCode, Uri};
+use serde_json::Value;
+
+use super::error::{Class, RefreshError};
+use super::schedule::{DEFAULT_LIFE, LONGEST_RETRY_AFTER};
+use crate::secret::{AccessTokenText, RefreshToken};
+
+/// How much of a server's text is shown to people (R65).
+const SHOWN: usize = 200;
+
+/// Parameters of a token request, in order.
+#[derive(Clone, Default)]
+pub struct Form(Vec<(String, zeroize::Zeroizing<String>)>);
+
+impl Form {
+    /// Adds a parameter, unless it is there already: nothing is sent twice (RFC 6749 §3.2), and what the flow needs
+    /// was added first.
+    pub fn add(&mut self, name: &str, value: &str) {
+        if !self.0.iter().any(|(there, _)| there == name) {
+            self.0.push((name.to_owned(), zeroize::Zeroizing::new(value.to_owned())));
+        }
+    }
+
+    /// Adds a parameter that may be repeated (`resource`, RFC 8707 §2).
+    pub fn add_another(&mut self, name: &str, value: &str) {
+        self.0.push((name.to_owned(), zeroize::Zeroizing::new(value.to_owned())));
+    }
+
+    /// `application/x-www-form-urlencoded`.
+    #[must_use]
+    pub fn encode(&self) -> zeroize::Zeroizing<String> {
+        let mut out = zeroize::Zeroizing::new(String::new());
+        for (name, value) in &self.0 {
+            if !out.is_empty() {
+                out.push('&');
+            }
+            out.push_str(&form_encode(name));
+            out.push('=');
+            out.push_str(&form_encode(value));
+        }
+        out
+    }
+}
+
+/// One name or value, form-encoded (RFC 6749 Appendix B): also what each half of HTTP Basic needs (§2.3.1).
+#[must_use]
+pub fn form_encode(text: &str) -> String {
+    use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+    const ESCAPED: &AsciiSet =
+        &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'*').remove(b' ');
+    utf8_percent_encode(text, ESCAPED).to_string().replace(' ', "+")
+}
+
+/// An answer of the token endpoint: bytes only.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The header fields.
+    pub headers: HeaderMap,
+    /// The body, or as much of it as came.
+    pub body: zeroize::Zeroizing<Vec<u8>>,
+    /// Whether the body ended as it should.
+    pub complete: bool,
+}
+
+/// What a good answer gives.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// The access token.
+    pub access_token: AccessTokenText,
+    /// How long it lives, from before the request was sent.
+    pub life: Duration,
+    /// What was odd, for the log.
+    pub oddities: Vec<&'static str>,
+}
+
+/// Finds a refresh token in an answer, however broken the rest (R31). Blank ones are none (R32).
+///
+/// Only successful answers are looked at: an error's body may quote what we sent.
+#[must_use]
+pub fn salvage(answer: &Answer) -> Option<RefreshToken> {
+    if !answer.status.is_success() {
+        return None;
+    }
+    let found = match Members::of(&answer.body) {
+        Some(members) => members.text("refresh_token"),
+        None => scan(&answer.body, "refresh_token"),
+    };
+    found.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).map(RefreshToken::new)
+}
+
+/// Reads the rest of an answer: the access token, or why there is none.
+///
+/// # Errors
+/// With the class that `engine.md` §5 gives: by status first, and only a string `error` in a body counts.
+pub fn read(answer: &Answer) -> Result<Issued, RefreshError> {
+    let members = Members::of(&answer.body);
+    let error = members.as_ref().and_then(|members| OauthError::of(members));
+    if answer.status.is_success() && error.is_none() {
+        return read_token(answer, members.as_ref());
+    }
+    Err(refusal(answer, error).answered(answer.status))
+}
+
+fn read_token(answer: &Answer, members: Option<&Members>) -> Result<Issued, RefreshError> {
+    let unusable = |sentence: &str| {
+        // Cut off or garbled: the server has processed the request, and what it did we do not know.
+        let class = if answer.complete && members.is_some() { Class::Unusable } else { Class::Unanswered };
+        RefreshError::new(class, "answer_unusable", sentence).answered(answer.status)
+    };
+    let Some(members) = members else {
+        return Err(unusable(
+            "The token endpoint's answer is neither JSON nor form-encoded, or was cut off.",
+        ));
+    };
+    let mut oddities = Vec::new();
+    match members.text("token_type") {
+        Some(kind) if kind.eq_ignore_ascii_case("bearer") => {}
+        Some(kind) => {
+            return Err(unusable(&format!(
+                "The token endpoint issued a token of type `{}`, which may not be used as a bearer token.",
+                printable(&kind)
+            )));
+        }
+        None => oddities.push("token_type is missing; taken for Bearer"),
+    }
+    let Some(text) = members.text("access_token").filter(|text| !text.is_empty()) else {
+        return Err(unusable("The token endpoint's answer holds no access token."));
+    };
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(unusable("The access token holds bytes that a header may not carry."));
+    }
+    let life = match life(members.get("expires_in")) {
+        Life::Seconds(life) => life,
+        Life::Unknown => {
+            oddities.push("expires_in is missing or unreadable; taken for 5 minutes");
+            DEFAULT_LIFE
+        }
+        Life::None => return Err(unusable("The token endpoint issued a token that has expired already.")),
+    };
+    Ok(Issued { access_token: AccessTokenText::new(text), life, oddities })
+}
+
+/// What `expires_in` says.
+#[derive(Debug, PartialEq)]
+enum Life {
+    Seconds(Duration),
+    Unknown,
+    None,
+}
+
+/// An integer, a float, or either in quotes (R9); zero and less are no life, anything else is unknown.
+fn life(value: Option<&Value>) -> Life {
+    let seconds = match value {
+        Some(Value::Number(number)) => number.as_f64(),
+        Some(Value::String(text)) => text.trim().parse::<f64>().ok(),
+        _ => None,
+    };
+    match seconds {
+        Some(seconds) if seconds.is_nan() => Life::Unknown,
+        Some(seconds) if seconds <= 0.0 => Life::None,
+        // Larger than any clock: as long as can be told.
+        Some(seconds) => Life::Seconds(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)),
+        None => Life::Unknown,
+    }
+}
+
+/// What an error answer means.
+fn refusal(answer: &Answer, error: Option<OauthError>) -> RefreshError {
+    let status = answer.status;
+    if status.is_redirection() {
+        return redirected(&answer.headers);
+    }
+    if status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE {
+        return busy(status, retry_after(&answer.headers));
+    }
+    let ambiguous = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY];
+    if status.is_server_error() || ambiguous.contains(&status) {
+        // Never a verdict, whatever the body says: the server may have rotated before it failed (R49).
+        return RefreshError::new(
+            Class::Unanswered,
+            "token_endpoint_error",
+            format!("The token endpoint answered {status}; the refresh token is tried again."),
+        );
+    }
+    match error {
+        Some(error) => error.verdict(answer),
+        None if [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED].contains(&status) => {
+            RefreshError::new(
+                Class::Misconfigured,
+                "token_endpoint_wrong",
+                format!(
+                    "The token endpoint answered {status}: there is no token endpoint at this address; check `issuer` or `token_endpoint`."
+                ),
+            )
+        }
+        None => RefreshError::new(
+            Class::Blocked,
+            "token_endpoint_blocked",
+            format!(
+                "The token endpoint answered {status} without an OAuth error: something in between may have answered in its place."
+            ),
+        ),
+    }
+}
+
+fn redirected(headers: &HeaderMap) -> RefreshError {
+    let location = headers.get(LOCATION).and_then(|value| value.to_str().ok()).map(shown_location);
+    RefreshError::new(
+        Class::Misconfigured,
+        "token_endpoint_redirects",
+        format!(
+            "The token endpoint redirects to {}; a redirect is never followed with a refresh token. Configure that \
+             server's public name, and `connect_to` if it must be reached by another address.",
+            location.as_deref().unwrap_or("an unreadable Location"),
+        ),
+    )
+}
+
+/// A Location without query: that is where a server would echo something.
+fn shown_location(location: &str) -> String {
+    printable(location.split(['?', '#']).next().unwrap_or(location))
+}
+
+fn busy(status: StatusCode, retry_after: Option<Duration>) -> RefreshError {
+    RefreshError::new(
+        Class::Busy { retry_after },
+        "token_endpoint_busy",
+        format!("The token endpoint answered {status}; it is asked again later."),
+    )
+}
+
+/// `Retry-After` in seconds; a date is read against the answer's own `Date`, so that no clock of ours matters.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let span = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let at = httpdate::parse_http_date(text).ok()?;
+            let sent = httpdate::parse_http_date(headers.get("date")?.to_str().ok()?).ok()?;
+            at.duration_since(sent).unwrap_or_default()
+        }
+    };
+    Some(span.min(LONGEST_RETRY_AFTER))
+}
+
+/// A string `error` and its description (RFC 6749 §5.2).
+struct OauthError {
+    error: String,
+    description: Option<String>,
+}
+
+impl OauthError {
+    fn of(members: &Members) -> Option<Self> {
+        let error = members.text("error").filter(|error| !error.is_empty())?;
+        Some(Self { error, description: members.text("error_description") })
+    }
+
+    fn verdict(&self, answer: &Answer) -> RefreshError {
+        let told = match &self.description {
+            Some(description) => format!("`{}` ({})", printable(&self.error), printable(description)),
+            None => format!("`{}`", printable(&self.error)),
+        };
+        match self.error.as_str() {
+            // bad_refresh_token is GitHub's, told with a 200 (R33).
+            "invalid_grant" | "bad_refresh_token" => RefreshError::new(
+                Class::Refused,
+                "grant_rejected",
+                format!(
+                    "The authorization server refused the refresh token: {told}. Sign in again, or provide a new seed."
+                ),
+            ),
+            // Authgear's hook says so with a 400, after it has rotated.
+            "server_error" => RefreshError::new(
+                Class::Unanswered,
+                "token_endpoint_error",
+                format!("The token endpoint failed: {told}; the refresh token is tried again."),
+            ),
+            "temporarily_unavailable" | "slow_down" | "x_rate_limited" => {
+                busy(answer.status, retry_after(&answer.headers))
+            }
+            "invalid_client" | "unauthorized_client" => RefreshError::new(
+                Class::Misconfigured,
+                "client_rejected",
+                format!(
+                    "The authorization server refused the client: {told}. Check `client_id`, `client_secret` and `client_auth`."
+                ),
+            ),
+            _ => RefreshError::new(
+                Class::Misconfigured,
+                "request_rejected",
+                format!(
+                    "The authorization server refused the request: {told}. Check the grant's configuration."
+                ),
+            ),
+        }
+    }
+}
+
+/// Text of a server's as it may be shown: printable ASCII, cut to length (R65).
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let mut shown: String = text.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(SHOWN).collect();
+    if text.chars().count() > SHOWN {
+        shown.push('…');
+    }
+    shown
+}
+
+/// The members of an answer: a JSON object, or a form (which some servers send, R33).
+struct Members(serde_json::Map<String, Value>);
+
+impl Members {
+    fn of(body: &[u8]) -> Option<Self> {
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(members)) => Some(Self(members)),
+            Ok(_) => None,
+            Err(_) => Self::of_form(body),
+        }
+    }
+
+    /// A form is believed only if it names a member that we look for: almost any text is a form.
+    fn of_form(body: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(body).ok()?.trim();
+        let mut members = serde_json::Map::new();
+        for pair in text.split('&') {
+            let (name, value) = pair.split_once('=')?;
+            members.insert(form_decode(name)?, Value::String(form_decode(value)?));
+        }
+        let known = ["access_token", "refresh_token", "error"];
+        known.iter().any(|name| members.contains_key(*name)).then_some(Self(members))
+    }
+
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.get(name)?.as_str().map(str::to_owned)
+    }
+}
+
+fn form_decode(text: &str) -> Option<String> {
+    let spaced = text.replace('+', " ");
+    percent_encoding::percent_decode_str(&spaced).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
+/// The last complete string member `name` in a body that is no JSON as a whole: cut off, or with rubbish around it.
+fn scan(body: &[u8], name: &str) -> Option<String> {
+    let text = String::from_utf8_lossy(body);
+    let key = format!("\"{name}\"");
+    text.match_indices(&key).filter_map(|(at, _)| scan_value(text.get(at + key.len()..)?)).last()
+}
+
+/// `: "…"` with the closing quote there; the JSON parser does the unescaping.
+fn scan_value(rest: &str) -> Option<String> {
+    let value = rest.trim_start().strip_prefix(':')?.trim_start();
+    match serde_json::Deserializer::from_str(value).into_iter::<Value>().next()? {
+        Ok(Value::String(text)) => Some(text),
+        _ => None,
+    }
+}
+
+/// What a server's metadata say (RFC 8414 §2, OpenID Connect Discovery §3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// Where token requests go.
+    pub token_endpoint: Uri,
+    /// Which client authentications it takes; `client_secret_basic` when the document is silent.
+    pub auth_methods: Vec<String>,
+}
+
+/// Reads a metadata document for `issuer`.
+///
+/// # Errors
+/// When it is not one, names another issuer (RFC 8414 §3.3), or a token endpoint that secrets must not be sent to.
+pub fn read_metadata(issuer: &str, body: &[u8]) -> Result<Metadata, RefreshError> {
+    let wrong = |sentence: String| RefreshError::new(Class::Misconfigured, "discovery_failed", sentence);
+    let Ok(Value::Object(members)) = serde_json::from_slice::<Value>(body) else {
+        return Err(wrong(format!("The metadata of {issuer} are not a JSON object; check `issuer`.")));
+    };
+    let members = Members(members);
+    let named = members.text("issuer").unwrap_or_default();
+    if named != issuer {
+        return Err(RefreshError::new(
+            Class::Misconfigured,
+            "issuer_mismatch",
+            format!(
+                "The metadata found under {issuer} are of issuer `{}`; configure that one.",
+                printable(&named)
+            ),
+        ));
+    }
+    let endpoint = members.text("token_endpoint").unwrap_or_default();
+    let token_endpoint = endpoint.parse::<Uri>().ok().filter(is_trustworthy).ok_or_else(|| {
+        wrong(format!("The metadata of {issuer} name no token endpoint that is https (or on loopback)."))
+    })?;
+    let auth_methods = match members.get("token_endpoint_auth_methods_supported") {
+        Some(Value::Array(methods)) => methods.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => vec!["client_secret_basic".to_owned()],
+    };
+    Ok(Metadata { token_endpoint, auth_methods })
+}
+
+/// Whether secrets may be sent there: https, or plain on loopback.
+#[must_use]
+pub fn is_trustworthy(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let loopback =
+        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    !host.is_empty()
+        && match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => loopback,
+            _ => false,
+        }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+//! Every quirk of token endpoints that is known, as a row.
+
+use super::*;
+
+fn answer(status: u16, body: &str) -> Answer {
+    Answer {
+        status: StatusCode::from_u16(status).unwrap(),
+        headers: HeaderMap::new(),
+        body: zeroize::Zeroizing::new(body.as_bytes().to_vec()),
+        complete: true,
+    }
+}
+
+fn salvaged(body: &str) -> Option<String> {
+    salvage(&answer(200, body)).map(|token| token.expose().to_owned())
+}
+
+fn class(status: u16, body: &str) -> Class {
+    read(&answer(status, body)).unwrap_err().class
+}
+
+#[test]
+fn a_refresh_token_is_salvaged_from_an_answer_that_is_otherwise_wrong() {
+    let rows = [
+        (r#"{"refresh_token":"R2","expires_in":"abc","access_token":5}"#, Some("R2")),
+        (r#"{"access_token":"A","refresh_token":"R2","id_token":{"bad":[]},"expires_in":-1}"#, Some("R2")),
+        (r#"{"refresh_token":"R2","access_tok"#, Some("R2")),
+        (r#"{"access_token":"A","refresh_token": "R\u002f2" , "expires"#, Some("R/2")),
+        (r#"{"access_token":"A","refresh_token":"R2"#, None),
+        ("access_token=A&refresh_token=R%2F2&token_type=bearer", Some("R/2")),
+        (r#"{"refresh_token":""}"#, None),
+        (r#"{"refresh_token":"  "}"#, None),
+        (r#"{"refresh_token":null}"#, None),
+        (r#"{"refresh_token":7}"#, None),
+        (r#"{"access_token":"A"}"#, None),
+        ("<html>", None),
+        ("", None),
+    ];
+    for (body, expected) in rows {
+        assert_eq!(salvaged(body).as_deref(), expected, "{body}");
+    }
+}
+
+#[test]
+fn an_error_answer_gives_no_refresh_token() {
+    let echo = answer(400, r#"{"error":"invalid_grant","refresh_token":"R1"}"#);
+    assert!(salvage(&echo).is_none(), "a server that quotes what it got must not rewind us");
+}
+
+#[test]
+fn lifetimes_are_read_as_servers_write_them() {
+    let seconds = |n| Life::Seconds(Duration::from_secs(n));
+    let rows = [
+        ("3600", seconds(3600)),
+        ("\"3600\"", seconds(3600)),
+        ("3600.0", seconds(3600)),
+        ("\" 3600 \"", seconds(3600)),
+        ("1e400", Life::Unknown),
+        ("1e300", Life::Seconds(Duration::MAX)),
+        ("0", Life::None),
+        ("-5", Life::None),
+        ("\"-5\"", Life::None),
+        ("\"NaN\"", Life::Unknown),
+        ("\"soon\"", Life::Unknown),
+        ("null", Life::Unknown),
+        ("[]", Life::Unknown),
+    ];
+    for (text, expected) in rows {
+        let value: Option<Value> = serde_json::from_str(text).ok();
+        assert_eq!(life(value.as_ref()), expected, "{text}");
+    }
+    assert_eq!(life(None), Life::Unknown);
+}
+
+#[test]
+fn a_token_without_a_type_or_a_life_is_used_with_a_remark() {
+    let issued = read(&answer(200, r#"{"access_token":"A"}"#)).unwrap();
+    assert_eq!((issued.life, issued.oddities.len()), (DEFAULT_LIFE, 2));
+    let plain = read(&answer(200, r#"{"access_token":"A","token_type":"bEARER","expires_in":9}"#)).unwrap();
+    assert_eq!((plain.life, plain.oddities.len()), (Duration::from_secs(9), 0));
+}
+
+#[test]
+fn a_token_of_another_type_is_never_used() {
+    let body = r#"{"access_token":"A","token_type":"mac","expires_in":9}"#;
+    let error = read(&answer(200, body)).unwrap_err();
+    assert!(error.class == Class::Unusable && error.sentence.contains("`mac`"), "{error}");
+}
+
+#[test]
+fn answers_are_classed_by_status_first() {
+    let grant = r#"{"error":"invalid_grant","error_description":"invalid refresh token"}"#;
+    let object = r#"{"error":{"name":"InternalError","reason":"UnexpectedError","code":500}}"#;
+    let busy = Class::Busy { retry_after: None };
+    let rows = [
+        (400, grant, Class::Refused),
+        (401, grant, Class::Refused),
+        (200, r#"{"error":"bad_refresh_token"}"#, Class::Refused),
+        (500, grant, Class::Unanswered),
+        (502, grant, Class::Unanswered),
+        (500, object, Class::Unanswered),
+        (400, object, Class::Blocked),
+        (400, r#"{"error":"server_error"}"#, Class::Unanswered),
+        (408, "", Class::Unanswered),
+        (425, "", Class::Unanswered),
+        (429, r#"{"error":"x_rate_limited"}"#, busy),
+        (503, grant, busy),
+        (400, r#"{"error":"temporarily_unavailable"}"#, busy),
+        (400, r#"{"error":"slow_down"}"#, busy),
+        (400, r#"{"error":"invalid_client"}"#, Class::Misconfigured),
+        (401, r#"{"error":"invalid_client"}"#, Class::Misconfigured),
+        (400, r#"{"error":"unauthorized_client"}"#, Class::Misconfigured),
+        (400, r#"{"error":"unsupported_grant_type"}"#, Class::Misconfigured),
+        (400, r#"{"error":"invalid_scope"}"#, Class::Misconfigured),
+        (400, r#"{"error":"invalid_request"}"#, Class::Misconfigured),
+        (404, "", Class::Misconfigured),
+        (405, "Method Not Allowed\n", Class::Misconfigured),
+        (307, "", Class::Misconfigured),
+        (400, "invalid URL escape \"%zz\"\n", Class::Blocked),
+        (401, "<html>sign in</html>", Class::Blocked),
+        (403, "<html>WAF</html>", Class::Blocked),
+        (407, "", Class::Blocked),
+        (200, "<html>portal</html>", Class::Unanswered),
+        (200, r#"{"access_token":"A""#, Class::Unanswered),
+        (200, "", Class::Unanswered),
+        (200, r#"{"token_type":"Bearer"}"#, Class::Unusable),
+        (200, r#"{"access_token":"","token_type":"Bearer"}"#, Class::Unusable),
+        (200, r#"{"access_token":"a b","token_type":"Bearer"}"#, Class::Unusable),
+        (200, r#"{"access_token":"A","token_type":"Bearer","expires_in":0}"#, Class::Unusable),
+    ];
+    for (status, body, expected) in rows {
+        assert_eq!(class(status, body), expected, "{status} {body}");
+    }
+}
+
+#[test]
+fn a_redirect_names_its_location_and_the_cure() {
+    let mut moved = answer(307, "");
+    moved.headers.insert(LOCATION, "https://id.example/oauth2/token?refresh_token=x".parse().unwrap());
+    let error = read(&moved).unwrap_err();
+    assert!(error.sentence.contains("https://id.example/oauth2/token;"), "{error}");
+    assert!(error.sentence.contains("connect_to") && !error.sentence.contains("refresh_token="), "{error}");
+}
+
+#[test]
+fn retry_after_is_seconds_or_a_date() {
+    let span = |fields: &[(&'static str, &str)]| {
+        let mut busy = answer(429, "");
+        for (name, value) in fields {
+            busy.headers.insert(*name, value.parse().unwrap());
+        }
+        let Class::Busy { retry_after } = read(&busy).unwrap_err().class else { panic!("not busy") };
+        retry_after
+    };
+    let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+    assert_eq!(span(&[("retry-after", "7")]), Some(Duration::from_secs(7)));
+    assert_eq!(
+        span(&[date, ("retry-after", "Sun, 06 Nov 1994 08:49:47 GMT")]),
+        Some(Duration::from_secs(10))
+    );
+    assert_eq!(span(&[("retry-after", "Sun, 06 Nov 1994 08:49:47 GMT")]), None);
+    assert_eq!(span(&[("retry-after", "99999999999")]), Some(LONGEST_RETRY_AFTER));
+    assert_eq!(span(&[("retry-after", "soon")]), None);
+}
+
+#[test]
+fn what_a_server_says_is_shown_cut_and_clean() {
+    let body =
+        format!(r#"{{"error":"invalid_grant","error_description":"a\u001b[2Jb\n{}"}}"#, "x".repeat(500));
+    let error = read(&answer(400, &body)).unwrap_err();
+    assert!(!error.sentence.contains('\u{1b}') && !error.sentence.contains('\n'));
+    assert!(error.sentence.len() < 400, "{}", error.sentence.len());
+}
+
+#[test]
+fn forms_are_encoded_once_and_repeat_nothing() {
+    let mut form = Form::default();
+    form.add("grant_type", "refresh_token");
+    form.add("refresh_token", "a+b/c d~é&=");
+    form.add("grant_type", "password");
+    form.add_another("resource", "https://a.example/");
+    form.add_another("resource", "https://b.example/");
+    assert_eq!(
+        form.encode().as_str(),
+        "grant_type=refresh_token&refresh_token=a%2Bb%2Fc+d%7E%C3%A9%26%3D\
+         &resource=https%3A%2F%2Fa.example%2F&resource=https%3A%2F%2Fb.example%2F"
+    );
+}
+
+#[test]
+fn metadata_of_another_issuer_are_not_used() {
+    let document =
+        |issuer: &str, endpoint: &str| format!(r#"{{"issuer":"{issuer}","token_endpoint":"{endpoint}"}}"#);
+    let read = |body: String| read_metadata("https://id.example", body.as_bytes());
+    let good = read(document("https://id.example", "https://id.example/token")).unwrap();
+    assert_eq!(good.auth_methods, ["client_secret_basic"]);
+    let rows = [
+        (document("https://id.example/", "https://id.example/token"), "issuer_mismatch"),
+        (document("https://evil.example", "https://id.example/token"), "issuer_mismatch"),
+        (document("https://id.example", "http://id.example/token"), "discovery_failed"),
+        (document("https://id.example", "/token"), "discovery_failed"),
+        ("[]".to_owned(), "discovery_failed"),
+        ("<html>".to_owned(), "discovery_failed"),
+    ];
+    for (body, code) in rows {
+        assert_eq!(read(body.clone()).unwrap_err().code, code, "{body}");
+    }
+}
+
+#[test]
+fn no_bytes_make_it_panic() {
+    let whole = br#"{"access_token":"A","refresh_token":"R\u00e9","expires_in":"12","error":null,"token_type":"Bearer"}"#;
+    for cut in 0..whole.len() {
+        for byte in [0, b'"', b'\\', b'{', 0xff] {
+            let mut body = whole[..cut].to_vec();
+            body.push(byte);
+            let torn = Answer { body: zeroize::Zeroizing::new(body), complete: false, ..answer(200, "") };
+            let _ = (salvage(&torn), read(&torn));
+        }
+    }
+}
