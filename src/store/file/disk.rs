@@ -74,7 +74,7 @@ impl Disk {
     /// No error when it was not there.
     pub(super) fn remove(&self, path: &Path) -> io::Result<()> {
         #[cfg(test)]
-        self.faults.removing()?;
+        self.faults.removing(path)?;
         match fs::remove_file(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             done => done,

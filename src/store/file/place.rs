@@ -211,7 +211,7 @@ pub(super) fn fitness(path: &Path, record: &Metadata, folder: &Metadata) -> Fitn
     match record.mode() & 0o077 {
         0 => Fitness::Fit,
         others if others & 0o007 == 0 && by_kubelet => Fitness::Opened,
-        _ => Fitness::Unfit(format!("others may read it; run `chmod 600 {path_shown}`")),
+        _ => Fitness::Unfit(format!("others may read or change it; run `chmod 600 {path_shown}`")),
     }
 }
 

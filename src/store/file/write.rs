@@ -1,6 +1,7 @@
 //! The lock, held, and everything that changes the record under it: old or new, never anything else.
 
 use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use super::disk::Disk;
@@ -75,18 +76,28 @@ impl Held {
     }
 
     /// Into the spare if there is one. When that fails in any way the write is done anew: after a failed fsync the
-    /// kernel may count as written what is not on the disk, so that descriptor is not asked again.
+    /// kernel may count as written what is not on the disk, so that descriptor is not asked again. A file system that
+    /// never writes in place (btrfs, ZFS) can be too full even for the spare: giving that back makes the room.
     fn replace(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         if let Some(spare) = self.spare.take() {
             match replace_with(&self.locked, &self.disk, &spare, bytes) {
                 Ok(()) => return Ok(()),
                 Err(error) => {
-                    tracing::warn!(event = "store_spare_failed", %error, "the record is written anew")
+                    tracing::warn!(event = "store_spare_failed", %error, "the record is written anew");
+                    if is_full(&error) {
+                        drop(spare);
+                        let _ = self.disk.remove(&self.locked.files.spare);
+                    }
                 }
             }
         }
         replace_anew(&self.locked, &self.disk, bytes)
     }
+}
+
+fn is_full(error: &StoreError) -> bool {
+    let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+    matches!(error, StoreError::Io { source, .. } if full.contains(&source.kind()))
 }
 
 /// A file of the record's size and a margin, with its blocks really on the disk: zeros, because a hole has none.

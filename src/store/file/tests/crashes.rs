@@ -70,7 +70,7 @@ async fn a_refresh_that_is_cut_off_anywhere_leaves_the_old_record_or_the_new() {
 #[tokio::test]
 async fn one_failure_of_the_disk_after_the_intent_does_not_lose_the_successor() {
     let steps = undisturbed().await;
-    for how in [How::Fail, How::Full] {
+    for how in [How::Fail, How::Full, How::FullWithoutInPlace] {
         for (step, name) in steps.iter().enumerate() {
             let (_folder, path) = resting().await;
             let progress = refresh(&path, &Faults::at(step, how)).await;

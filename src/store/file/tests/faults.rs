@@ -14,6 +14,8 @@ pub(in crate::store::file) enum How {
     Fail,
     /// From this step on nothing that needs room succeeds.
     Full,
+    /// The same where even writing in place needs room, until a file is removed.
+    FullWithoutInPlace,
     /// The process is killed: a write is done by half, and nothing after it happens.
     Killed,
     /// The machine loses power: besides, what was not synced is lost.
@@ -23,9 +25,10 @@ pub(in crate::store::file) enum How {
     },
 }
 
-pub(in crate::store::file) const EVERY_WAY: [How; 5] = [
+pub(in crate::store::file) const EVERY_WAY: [How; 6] = [
     How::Fail,
     How::Full,
+    How::FullWithoutInPlace,
     How::Killed,
     How::PowerCut { renames_undone: true },
     How::PowerCut { renames_undone: false },
@@ -41,6 +44,7 @@ struct Script {
     at: Option<(usize, How)>,
     pause: Option<(&'static str, Sender<()>, Receiver<()>)>,
     full: bool,
+    in_place_needs_room: bool,
     dead: bool,
     unsynced: Vec<Unsynced>,
     unsettled: Vec<Renamed>,
@@ -93,7 +97,8 @@ impl Faults {
             file.read_exact_at(&mut durable, 0)?;
             script.unsynced.push(Unsynced { file: file.try_clone()?, durable });
         }
-        let stepped = script.step("write", grows);
+        let needs_room = grows || script.in_place_needs_room;
+        let stepped = script.step("write", needs_room);
         if stepped.is_err() && script.unsynced.is_empty() {
             return stepped; // the power cut has wiped the file already
         }
@@ -129,8 +134,11 @@ impl Faults {
         Ok(())
     }
 
-    pub(in crate::store::file) fn removing(&self) -> io::Result<()> {
-        self.0.lock().unwrap().step("remove", false)
+    pub(in crate::store::file) fn removing(&self, path: &Path) -> io::Result<()> {
+        let mut script = self.0.lock().unwrap();
+        script.step("remove", false)?;
+        script.full &= !(script.in_place_needs_room && path.exists());
+        Ok(())
     }
 }
 
@@ -149,6 +157,7 @@ impl Script {
             None => {}
             Some(How::Fail) => return Err(io::Error::other("the disk failed")),
             Some(How::Full) => self.full = true,
+            Some(How::FullWithoutInPlace) => (self.full, self.in_place_needs_room) = (true, true),
             Some(How::Killed) => self.dead = true,
             Some(How::PowerCut { renames_undone }) => self.cut_power(renames_undone),
         }

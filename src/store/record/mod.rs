@@ -256,5 +256,4 @@ mod seconds {
 }
 
 #[cfg(test)]
-#[path = "record_tests.rs"]
 mod tests;
