@@ -116,7 +116,7 @@ async fn abandoning_leaves_the_intent_of_an_earlier_holder_standing() {
 #[tokio::test]
 async fn a_commit_settles_an_intent_and_nothing_is_left_to_abandon() {
     for (_folder, store) in each_kind() {
-        rest(&store, record(1)).await;
+        rest(&store, Record { intent: Some(intent("refresh-1", "gone")), ..record(1) }).await;
         let mut txn = begin(&store).await;
         txn.intend(intent("refresh-1", "one")).await.unwrap();
         txn.commit(record(2)).await.unwrap();

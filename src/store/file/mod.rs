@@ -36,7 +36,7 @@ use crate::secret::dice;
 use crate::token::GrantName;
 
 /// How often the lock is asked for, and how much chance is added so that waiters do not march in step
-/// (`reference` engine §8.7).
+/// (R39, engine §8.7).
 const POLL: Duration = Duration::from_millis(50);
 const JITTER: Duration = Duration::from_millis(25);
 

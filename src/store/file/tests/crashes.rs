@@ -135,6 +135,7 @@ async fn what_was_committed_outlasts_a_power_cut() {
         let faults = Faults::default();
         assert!(refresh(&path, &faults).await.committed);
         faults.cut_power(renames_undone);
+        assert_eq!(store(&path).peek().await.unwrap(), Some(record(2)), "with nothing left to finish");
         assert_eq!(found(&path).await, Some(record(2)));
     }
 }
