@@ -1,13 +1,23 @@
 //! Where a refresh token rests: one record, one lock and one intent per grant.
 
+mod file;
+pub mod memory;
+mod record;
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::secret::{AccessTokenText, Fingerprint, RefreshToken};
+use crate::token::GrantName;
 
 /// What a store's methods return: boxed, because the kind of store is chosen by the configuration.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -30,6 +40,20 @@ pub enum Params {
     /// `kind = "memory"`: nothing survives a restart.
     Memory,
 }
+
+/// Opens the store of one grant; touches nothing yet. Each call with [`Params::Memory`] is a store of its own.
+///
+/// # Errors
+/// When the path names no file, or the grant's name cannot be part of a file's name.
+pub fn open(params: &Params, grant: &GrantName) -> Result<Arc<dyn Store>, StoreError> {
+    match params {
+        Params::File { path } => Ok(Arc::new(file::FileStore::new(path, grant)?)),
+        Params::Memory => Ok(Arc::new(memory::MemoryStore::default())),
+    }
+}
+
+/// What `intend` says when nothing rests in the store yet.
+const NO_RECORD: &str = "it holds no record to note an intent in; a first one must be committed before";
 
 /// One grant's resting place. A file and a Kubernetes Secret can both keep this shape.
 pub trait Store: Send + Sync {
@@ -184,7 +208,7 @@ impl fmt::Display for StoreError {
                 )
             }
             Self::Corrupt { place, why, aside: None } => {
-                write!(f, "{place} is not a record of bearerd's ({why}), and could not be set aside")
+                write!(f, "{place} is not a record of bearerd's ({why}), and was left where it is")
             }
             Self::Io { doing, source } => write!(f, "cannot {doing}: {source}"),
             Self::Refused { place, why } => write!(f, "{place} cannot be the store: {why}"),

@@ -1,0 +1,177 @@
+//! The record in a file: one record, one lock file and one spare file per grant, all in one folder.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `state.json` | the record, mode 0600; only ever replaced whole, by a rename |
+//! | `state.json.lock` | locked with flock while a grant is being changed; never removed, never renamed |
+//! | `state.json.spare` | room for the successor, allocated with the intent; renamed over the record once filled |
+//! | `state.json.new` | a record being written without such room |
+//! | `state.json.probe` | the trial at start |
+//! | `state.json.corrupt-1800000000` | what was found and was no record, set aside at that Unix time |
+//!
+//! A process can be killed between filling the spare and renaming it. The next holder of the lock then finishes the
+//! save ([`recover`]), so a successor that reached the disk is not lost.
+
+mod disk;
+mod lock;
+mod place;
+mod probe;
+mod read;
+mod recover;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use self::disk::Disk;
+use self::place::Place;
+use self::write::Held;
+use super::{Intent, Pending, Record, Store, StoreError, Txn};
+use crate::clock::Stopwatch;
+use crate::secret::dice;
+use crate::token::GrantName;
+
+/// How often the lock is asked for, and how much chance is added so that waiters do not march in step
+/// (R39, engine §8.7).
+const POLL: Duration = Duration::from_millis(50);
+const JITTER: Duration = Duration::from_millis(25);
+
+/// `kind = "file"`, for one grant.
+pub(super) struct FileStore {
+    place: Arc<Place>,
+    disk: Disk,
+}
+
+impl FileStore {
+    pub(super) fn new(path: &Path, grant: &GrantName) -> Result<Self, StoreError> {
+        Ok(Self { place: Arc::new(Place::of(path, grant)?), disk: Disk::default() })
+    }
+
+    /// Asks for the lock until it is had or `patience` is over.
+    async fn lock(&self, patience: Duration) -> Result<lock::Locked, StoreError> {
+        let waiting = Stopwatch::start();
+        loop {
+            let place = Arc::clone(&self.place);
+            if let Some(locked) = blocking(move || lock::try_take(&place)).await? {
+                return Ok(locked);
+            }
+            let left = patience.saturating_sub(waiting.elapsed());
+            if left.is_zero() {
+                return Err(StoreError::Locked { place: self.place.shown() });
+            }
+            tokio::time::sleep(POLL.saturating_add(JITTER.mul_f64(dice())).min(left)).await;
+        }
+    }
+}
+
+impl Store for FileStore {
+    fn begin(&self, patience: Duration) -> Pending<'_, Result<Box<dyn Txn>, StoreError>> {
+        Box::pin(async move {
+            let locked = self.lock(patience).await?;
+            let disk = self.disk.clone();
+            let held = blocking(move || Held::new(locked, disk)).await?;
+            let record = held.resting().cloned();
+            Ok(Box::new(FileTxn { held: Arc::new(Mutex::new(held)), record }) as Box<dyn Txn>)
+        })
+    }
+
+    fn peek(&self) -> Pending<'_, Result<Option<Record>, StoreError>> {
+        let place = Arc::clone(&self.place);
+        Box::pin(blocking(move || read::peek(&place)))
+    }
+
+    /// See [`probe`] for what is tried and why. While another process holds the lock nothing can be tried, and nothing
+    /// need be: the kernel takes the lock from the dead, so its holder lives and is saving in this very place.
+    fn probe(&self) -> Pending<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let locked = match self.lock(probe::PATIENCE).await {
+                Ok(locked) => locked,
+                Err(StoreError::Locked { .. }) => return Ok(()),
+                Err(error) => return Err(probe::with_cure(error, &self.place)),
+            };
+            let (place, disk) = (Arc::clone(&self.place), self.disk.clone());
+            blocking(move || probe::run(&locked, &disk).map_err(|error| probe::with_cure(error, &place)))
+                .await
+        })
+    }
+
+    /// The record's real path: in a folder that everybody may write in, that is `bearerd/` inside it.
+    fn place(&self) -> String {
+        format!("file {}", self.place.shown())
+    }
+}
+
+/// The lock, held, and the record as last known to rest.
+///
+/// `held` is shared with the blocking task that works on the disk: when a caller is dropped half-way, the lock lasts
+/// until the disk has been left in order.
+struct FileTxn {
+    held: Arc<Mutex<Held>>,
+    record: Option<Record>,
+}
+
+impl FileTxn {
+    async fn change(
+        &mut self,
+        work: impl FnOnce(&mut Held) -> Result<(), StoreError> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let held = Arc::clone(&self.held);
+        self.record = blocking(move || {
+            let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+            work(&mut held)?;
+            Ok(held.resting().cloned())
+        })
+        .await?;
+        Ok(())
+    }
+}
+
+impl Txn for FileTxn {
+    fn record(&self) -> Option<&Record> {
+        self.record.as_ref()
+    }
+
+    fn intend(&mut self, intent: Intent) -> Pending<'_, Result<(), StoreError>> {
+        Box::pin(self.change(move |held| held.intend(intent)))
+    }
+
+    fn commit(&mut self, record: Record) -> Pending<'_, Result<(), StoreError>> {
+        Box::pin(self.change(move |held| held.commit(record)))
+    }
+
+    fn abandon(self: Box<Self>) -> Pending<'static, Result<(), StoreError>> {
+        let held = self.held;
+        Box::pin(blocking(move || held.lock().unwrap_or_else(PoisonError::into_inner).abandon()))
+    }
+}
+
+/// Does `work` where it may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => {
+            Err(StoreError::Io { doing: "work on the store".to_owned(), source: io::Error::other(error) })
+        }
+    }
+}
+
+/// Says what was being done when the system refused.
+trait Doing<T> {
+    fn doing(self, what: &str, path: &Path) -> Result<T, StoreError>;
+}
+
+impl<T> Doing<T> for io::Result<T> {
+    fn doing(self, what: &str, path: &Path) -> Result<T, StoreError> {
+        self.map_err(|source| StoreError::Io { doing: format!("{what} {}", path.display()), source })
+    }
+}
+
+fn refused(path: &Path, why: impl Into<String>) -> StoreError {
+    StoreError::Refused { place: path.display().to_string(), why: why.into() }
+}

@@ -1,0 +1,112 @@
+//! The trial at start (R43): does everything that a save does, where a save would do it, and changes nothing.
+
+use std::io;
+use std::time::Duration;
+
+use super::disk::Disk;
+use super::lock::Locked;
+use super::place::Place;
+use super::{Doing as _, StoreError, read, refused, write};
+use crate::store::record::{Unreadable, decode};
+
+/// How long a probe waits for the lock: one save's time, not a token request's, because the program is starting.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Reserves room as an intent does, fills it, and renames it.
+///
+/// Where a record rests, the probe's file carries **its very bytes** and is renamed over it: killed at any point, it
+/// leaves the record as it was. Only what is there can resist (a mount point of its own, an immutable file), so where
+/// nothing rests an empty file is renamed to another name beside it, and no half-made record is ever at the path.
+pub(super) fn run(locked: &Locked, disk: &Disk) -> Result<(), StoreError> {
+    let tried = try_out(locked, disk);
+    if tried.is_err() {
+        // It is also cleared with the next lock.
+        let _ = disk.remove(&locked.files.probe);
+    }
+    tried
+}
+
+fn try_out(locked: &Locked, disk: &Disk) -> Result<(), StoreError> {
+    let files = &locked.files;
+    let found = read::open(files)?;
+    let bytes = found.as_ref().map_or(&[][..], |found| &found.bytes);
+    let (from, to) = match &found {
+        Some(_) => (&files.probe, &files.record),
+        None => (&files.probe, &files.fresh),
+    };
+    let room = write::set_space_aside(disk, from, bytes.len())?;
+    disk.overwrite(&room, bytes).doing("write", from)?;
+    disk.sync(&room).doing("write", from)?;
+    disk.rename(from, to).doing("replace", to)?;
+    if found.is_none() {
+        disk.remove(to).doing("remove", to)?;
+    }
+    disk.sync_folder(&locked.folder).doing("save the folder", &files.folder)?;
+    match decode(bytes) {
+        Err(Unreadable::Newer(version)) => Err(refused(&files.record, read::newer(version))),
+        // Damage is for whoever begins: it is set aside then.
+        _ => Ok(()),
+    }
+}
+
+/// Says what to do where the system only says what is wrong.
+pub(super) fn with_cure(error: StoreError, place: &Place) -> StoreError {
+    match error {
+        StoreError::Io { doing, source } => match cure(source.kind()) {
+            Some(cure) => {
+                StoreError::Refused { place: place.shown(), why: format!("cannot {doing}: {source}; {cure}") }
+            }
+            None => StoreError::Io { doing, source },
+        },
+        other => other,
+    }
+}
+
+fn cure(kind: io::ErrorKind) -> Option<String> {
+    Some(match kind {
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "the file system is read-only, as mounts of Kubernetes Secrets are: let [store] path be in a volume that \
+             can be written"
+                .to_owned()
+        }
+        io::ErrorKind::PermissionDenied => {
+            let us = rustix::process::geteuid().as_raw();
+            format!("give the folder to user {us}, who runs bearerd, or let [store] path name one that is theirs")
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free some room (a record and its successor need 256 KiB), or let [store] path name another disk".to_owned()
+        }
+        io::ErrorKind::ResourceBusy => {
+            "a file that is a mount of its own cannot be replaced: mount its folder instead".to_owned()
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::token::GrantName;
+
+    #[test]
+    fn each_refusal_of_the_system_is_told_with_its_cure() {
+        let place = Place::of(Path::new("/nowhere/state.json"), &GrantName::new("default")).unwrap();
+        let told = |kind: io::ErrorKind| {
+            let doing = "write /nowhere/state.json".to_owned();
+            with_cure(StoreError::Io { doing, source: kind.into() }, &place).to_string()
+        };
+        for (kind, cure) in [
+            (io::ErrorKind::ReadOnlyFilesystem, "a volume that can be written"),
+            (io::ErrorKind::PermissionDenied, "give the folder to user "),
+            (io::ErrorKind::StorageFull, "free some room"),
+            (io::ErrorKind::QuotaExceeded, "free some room"),
+            (io::ErrorKind::ResourceBusy, "mount its folder instead"),
+        ] {
+            assert!(told(kind).contains(cure), "{}", told(kind));
+            assert!(told(kind).starts_with("/nowhere/state.json cannot be the store"), "{}", told(kind));
+        }
+        assert_eq!(told(io::ErrorKind::Other), "cannot write /nowhere/state.json: other error");
+    }
+}

@@ -1,0 +1,106 @@
+//! Reads a record, if it may be read at all; sets aside what is none.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use super::place::{Files, Fitness, Place, fitness};
+use super::{Doing as _, StoreError, refused};
+use crate::clock::Clock;
+use crate::store::Record;
+use crate::store::record::{Unreadable, decode};
+
+/// The last part of a path must not be a link: what it points to could be chosen by others.
+pub(super) const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+
+/// Opening a pipe or a device must not wait for its other end.
+const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+
+/// No record comes near: a refresh token, an access token and a few names.
+pub(super) const LARGEST: u64 = 1024 * 1024;
+
+/// The bytes of a record, and the file to close to others if it must be.
+pub(super) struct Found {
+    pub(super) bytes: Zeroizing<Vec<u8>>,
+    file: File,
+    opened_to_group: bool,
+}
+
+/// The record without the lock; a rename replaces it whole, so it is one or the other.
+pub(super) fn peek(place: &Place) -> Result<Option<Record>, StoreError> {
+    let files = place.find()?;
+    let Some(found) = open(&files)? else { return Ok(None) };
+    decode(&found.bytes).map(Some).map_err(|unreadable| match unreadable {
+        Unreadable::Newer(version) => refused(&files.record, newer(version)),
+        Unreadable::Damaged(why) => corrupt(&files.record, why, None),
+    })
+}
+
+/// The record under the lock. What is damaged is set aside, so that the next attempt meets an empty place.
+pub(super) fn record(files: &Files) -> Result<Option<Record>, StoreError> {
+    let Some(found) = open(files)? else { return Ok(None) };
+    if found.opened_to_group {
+        found.file.set_permissions(Permissions::from_mode(0o600)).doing("chmod 600", &files.record)?;
+    }
+    decode(&found.bytes).map(Some).map_err(|unreadable| match unreadable {
+        Unreadable::Newer(version) => refused(&files.record, newer(version)),
+        Unreadable::Damaged(why) => corrupt(&files.record, why, set_aside(&files.record)),
+    })
+}
+
+/// The record's bytes, once its kind, owner and modes have been looked at; none when nothing is there.
+pub(super) fn open(files: &Files) -> Result<Option<Found>, StoreError> {
+    let path = &files.record;
+    let opened = OpenOptions::new().read(true).custom_flags(NOFOLLOW | NONBLOCK).open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if is_link(&error) => {
+            return Err(refused(path, "it is a link; let [store] path name the file itself"));
+        }
+        Err(error) => return Err(error).doing("open", path),
+    };
+    let found = file.metadata().doing("look at", path)?;
+    let folder = fs::metadata(&files.folder).doing("look at", &files.folder)?;
+    let opened_to_group = match fitness(path, &found, &folder) {
+        Fitness::Fit => false,
+        Fitness::Opened => true,
+        Fitness::Unfit(why) => return Err(refused(path, why)),
+    };
+    let bytes = contents(&file, LARGEST).doing("read", path)?;
+    Ok(Some(Found { bytes, file, opened_to_group }))
+}
+
+/// At most `limit` bytes: what is longer ends in the middle, and so is no record.
+pub(super) fn contents(mut file: &File, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    let size = file.metadata()?.len().min(limit);
+    // With room for one more byte the buffer does not move at the end of the file.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 64));
+    (&mut file).take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+pub(super) fn newer(version: u64) -> String {
+    format!("it is of form {version}, written by a newer bearerd; run that one, or move the record away")
+}
+
+fn corrupt(path: &Path, why: String, aside: Option<PathBuf>) -> StoreError {
+    StoreError::Corrupt { place: path.display().to_string(), why, aside }
+}
+
+fn is_link(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
+}
+
+/// Renames what is no record, under the lock and never over anything.
+fn set_aside(path: &Path) -> Option<PathBuf> {
+    let seconds = Clock::System.now().wall.as_secs();
+    let named = |ending: String| PathBuf::from(format!("{}.corrupt-{ending}", path.display()));
+    let aside = std::iter::once(named(seconds.to_string()))
+        .chain((2..1000).map(|nth| named(format!("{seconds}-{nth}"))))
+        .find(|aside| fs::symlink_metadata(aside).is_err())?;
+    fs::rename(path, &aside).ok().map(|()| aside)
+}

@@ -1,0 +1,75 @@
+//! Finishes what a killed holder had begun: a save that reached the disk and was not yet renamed.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use super::disk::Disk;
+use super::lock::Locked;
+use super::read::{LARGEST, NOFOLLOW, contents};
+use super::{Doing as _, StoreError};
+use crate::store::Record;
+use crate::store::record::decode;
+
+/// Looks at the files that a holder writes before it renames them. One that holds a whole, later record of the same
+/// lineage is the save that its holder did not live to finish: it becomes the record, for it may carry the only copy
+/// of a refresh token that the server has already rotated to. Everything else is removed.
+///
+/// Without a record, or for another lineage, nothing is finished: the operator may have removed the record on purpose.
+pub(super) fn leftovers(
+    locked: &Locked,
+    disk: &Disk,
+    resting: Option<Record>,
+) -> Result<Option<Record>, StoreError> {
+    let files = &locked.files;
+    let mut newest = resting;
+    for path in [&files.spare, &files.fresh] {
+        let Some(left) = whole_record(path) else { continue };
+        if newest.as_ref().is_some_and(|resting| is_successor(&left, resting)) {
+            finish(locked, disk, path)?;
+            tracing::warn!(
+                event = "store_save_finished",
+                generation = left.generation,
+                "a save that an earlier process had begun was finished"
+            );
+            newest = Some(left);
+        }
+    }
+    for path in [&files.spare, &files.fresh, &files.probe] {
+        // What cannot be removed is overwritten later, or says then why not.
+        let _ = disk.remove(path);
+    }
+    Ok(newest)
+}
+
+fn is_successor(left: &Record, resting: &Record) -> bool {
+    left.lineage == resting.lineage && left.generation > resting.generation
+}
+
+/// A record that was written whole; it may be followed by the zeros of the room it was written into.
+fn whole_record(path: &Path) -> Option<Record> {
+    let file = OpenOptions::new().read(true).custom_flags(NOFOLLOW).open(path).ok()?;
+    let found = file.metadata().ok()?;
+    if !found.is_file() || found.uid() != rustix::process::geteuid().as_raw() {
+        return None;
+    }
+    let bytes = contents(&file, 2 * LARGEST).ok()?;
+    let end = bytes.iter().rposition(|byte| *byte != 0)?;
+    decode(bytes.get(..=end)?).ok()
+}
+
+/// Cuts the zeros off, which are none of the record's, and does the rest of the save.
+fn finish(locked: &Locked, disk: &Disk, path: &Path) -> Result<(), StoreError> {
+    let record = &locked.files.record;
+    let save = || -> io::Result<()> {
+        let file = OpenOptions::new().read(true).write(true).custom_flags(NOFOLLOW).open(path)?;
+        let bytes = contents(&file, 2 * LARGEST)?;
+        let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        disk.overwrite(&file, bytes.get(..end).unwrap_or_default())?;
+        disk.sync(&file)
+    };
+    save().doing("finish the save in", path)?;
+    disk.rename(path, record).doing("replace", record)?;
+    disk.sync_folder(&locked.folder).doing("save the folder", &locked.files.folder)
+}

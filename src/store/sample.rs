@@ -1,0 +1,44 @@
+//! Records for the store's tests.
+
+use std::time::Duration;
+
+use super::{Intent, Record, Refusal, SavedToken};
+use crate::clock::Moment;
+use crate::secret::{AccessTokenText, Fingerprint, RefreshToken};
+
+/// Generation `generation` of a grant: its tokens tell it from the others.
+pub(super) fn record(generation: u64) -> Record {
+    let obtained = Moment { boot: Duration::new(100, 1), wall: Duration::new(1_800_000_000, 123_456_789) };
+    Record {
+        lineage: "line".to_owned(),
+        generation,
+        issuer: "https://id.example".to_owned(),
+        client_id: "billing".to_owned(),
+        refresh_token: Some(RefreshToken::new(format!("refresh-{generation}"))),
+        access_token: Some(SavedToken {
+            text: AccessTokenText::new(format!("access-{generation}")),
+            obtained,
+            expires: obtained.plus(Duration::from_secs(300)),
+            boot_id: "boot".to_owned(),
+        }),
+        seeds: vec![Fingerprint::of("seed")],
+        quiet_redeems: 2,
+        intent: None,
+        refused: None,
+    }
+}
+
+/// The same with every member there.
+pub(super) fn full(generation: u64) -> Record {
+    let presented = Fingerprint::of(&format!("refresh-{generation}"));
+    Record {
+        intent: Some(intent(&format!("refresh-{generation}"), "1")),
+        refused: Some(Refusal { reason: "rejected".to_owned(), presented, at: Duration::from_secs(6) }),
+        ..record(generation)
+    }
+}
+
+/// An intent of `holder` to present `token`.
+pub(super) fn intent(token: &str, holder: &str) -> Intent {
+    Intent { presented: Fingerprint::of(token), holder: holder.to_owned(), started: Duration::from_secs(5) }
+}
