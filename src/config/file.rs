@@ -7,6 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{Code, Place, Problem, Report, Source};
 use super::keys::join;
+use super::reference::looks_like_a_variable;
 use super::value::{Form, Item, Name};
 use super::written::Written;
 
@@ -40,7 +41,7 @@ impl Reader {
             let text: String = AsRef::<str>::as_ref(key.get_ref()).to_owned();
             let secret = match above {
                 "grant" => false, // a grant may be called as it likes
-                _ if secret => !is_reference(&text),
+                _ if secret => !is_reference(&text, value.get_ref()),
                 _ => sounds_secret(&text),
             };
             let item = self.item(join(above, &text), value, secret);
@@ -85,9 +86,12 @@ fn sounds_secret(key: &str) -> bool {
     words.iter().any(|word| key.contains(word)) && !key.contains("endpoint") && key != "token_wait"
 }
 
-/// What stands in a reference is a name, not a secret.
-fn is_reference(kind: &str) -> bool {
-    matches!(kind, "file" | "env" | "credential" | "keyring" | "exec")
+/// What stands in a reference is a name, not a secret; unless somebody took `env` for the place of the secret itself.
+fn is_reference(kind: &str, value: &DeValue<'_>) -> bool {
+    match kind {
+        "env" => value.as_str().is_some_and(looks_like_a_variable),
+        _ => matches!(kind, "file" | "credential" | "keyring" | "exec"),
+    }
 }
 
 /// The text with an asterisk for each byte of what may be a secret, quotes and line ends aside: spans stay true.
@@ -141,6 +145,7 @@ mod tests {
             "oauth = { client_id = \"x\", refresh_token = 'canary' }\n",
             "[oauth]\nclient_secret = { text = \"canary\" }\n",
             "[grant.crm]\nclient_secret = [\"canary\", \"other\"]\n",
+            "[oauth]\nclient_secret = { env = \"canary\" }\n",
             "upstream = \"https://me:canary@host\"\n",
             "client_secret = \"canary\n",
             "client_secret = \"\"\"\ncanary\n= x\n",

@@ -265,9 +265,9 @@ group! {
     /// `[store]`.
     Store in "store" {
         kind: StoreKind = "\"file\"",
-            "Where a rotated refresh token rests: \"file\", or \"memory\", which forgets it at the end.";
+            "\"file\", or \"memory\", which forgets everything at the end.";
         path: PathBuf = "",
-            "The file. By default state.json in $STATE_DIRECTORY, $XDG_STATE_HOME/bearerd, ~/.local/state/bearerd, or for root /var/lib/bearerd.";
+            "By default state.json in $STATE_DIRECTORY, $XDG_STATE_HOME/bearerd or, for root, /var/lib/bearerd.";
     } later {
         name: Plain, "The Secret's name, for \"kubernetes\".";
     }

@@ -110,3 +110,9 @@ fn credential(value: &Item, report: &mut Report) -> Option<SecretReference> {
     PathBuf::from_text(text).ok()?;
     Some(SecretReference::Credential(text.to_owned()))
 }
+
+/// Whether a name may be shown as a variable's: capitals, as everybody writes them, and as few secrets are.
+pub(super) fn looks_like_a_variable(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    !name.is_empty() && name.bytes().all(legal)
+}

@@ -13,7 +13,7 @@ use super::Config;
 use super::choice::StoreKind;
 use super::error::{Code, Place, Problem, Report};
 use super::keys;
-use super::reference::SecretReference;
+use super::reference::{SecretReference, looks_like_a_variable};
 use super::value::{Placed, Workers};
 use super::written::Written;
 use crate::grant::Secret;
@@ -228,7 +228,8 @@ impl Context<'_> {
         let text = self.env.get(name).map_or("", |text| text.trim());
         if text.is_empty() {
             let title = format!("`{key}` is in an environment variable that is not set, or empty");
-            let help = format!("set {}, or keep the secret in a file", name.escape_debug());
+            let shown = if looks_like_a_variable(name) { name } else { "the variable that it names" };
+            let help = format!("set {shown}, or keep the secret in a file");
             self.report.error(Problem::new(Code::SecretUnset, place, title).help(help));
             return None;
         }
