@@ -125,6 +125,16 @@ fn what_only_looks_right_is_refused() {
     assert_eq!(route("upstream = \"https://h\"\nworkers = 2"), ["unknown_key"]);
 }
 
+#[test]
+fn no_text_of_a_file_steers_the_terminal() {
+    let text = "\"\\u001b[2J\" = 1\n[grant]\n\"\\u001b[2J\" = 1\n[grant.\"\\u001b[3J\"]\n[log]\nlevel = \"\\u001b[2J\"\n";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("proxy.toml");
+    std::fs::write(&path, text).unwrap();
+    let shown = load(&path, &[("BEARERD_\u{1b}", "x")], Flags::default()).unwrap_err().to_string();
+    assert!(shown.contains("\\u{1b}[2J") && !shown.contains('\u{1b}'), "{shown}");
+}
+
 /// Numbers that are the same in each run: a failure can be repeated.
 fn shuffled(seed: &mut u64) -> usize {
     *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

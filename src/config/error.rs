@@ -134,7 +134,7 @@ pub struct Problem {
 
 impl Problem {
     pub(super) fn new(code: Code, place: &Place, title: impl Into<String>) -> Self {
-        Self { code, title: title.into(), place: place.clone(), label: String::new(), help: None }
+        Self { code, title: printable(title.into()), place: place.clone(), label: String::new(), help: None }
     }
 
     pub(super) fn label(self, label: impl Into<String>) -> Self {
@@ -142,7 +142,7 @@ impl Problem {
     }
 
     pub(super) fn help(self, help: impl Into<String>) -> Self {
-        Self { help: Some(help.into()), ..self }
+        Self { help: Some(printable(help.into())), ..self }
     }
 
     /// The kind of fault.
@@ -171,7 +171,7 @@ impl Problem {
     fn origin(&self, source: &Source) -> Option<Origin<'static>> {
         match &self.place {
             Place::File(_) => None,
-            Place::Variable(name) => Some(Origin::path(format!("environment variable {name}"))),
+            Place::Variable(name) => Some(Origin::path(printable(format!("environment variable {name}")))),
             Place::Flag(name) => Some(Origin::path(format!("flag {name}"))),
             Place::Nowhere if source.name.is_empty() => None,
             Place::Nowhere => Some(Origin::path(source.name.clone())),
@@ -251,6 +251,11 @@ pub(super) fn render(problems: &[Problem], source: &Source, level: &Level<'_>, c
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     let show = |problem| format!("{}\n", renderer.render(&[Problem::group(problem, level.clone(), source)]));
     problems.iter().map(show).collect::<Vec<_>>().join("\n")
+}
+
+/// A file's or variable's text must not steer the terminal that it is shown on.
+fn printable(text: String) -> String {
+    if text.contains(char::is_control) { text.escape_debug().to_string() } else { text }
 }
 
 /// The candidate nearest to `word`, if one is near enough to be a slip of the hand.

@@ -45,7 +45,6 @@ impl Reader {
                 _ => sounds_secret(&text),
             };
             let item = self.item(join(above, &text), value, secret);
-            // A section is named by its heading; its value's span would be the whole heading or worse.
             (Name { text, place: Place::File(key.span()) }, item)
         };
         table.iter().map(entry).collect()

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::error::{Code, Problem, Report, did_you_mean};
-use super::value::{Form, FromText as _, Item, Name, Overlay, Read};
+use super::value::{Form, Item, Name, Overlay, Read};
 
 /// Where a secret is to be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +107,6 @@ fn credential(value: &Item, report: &mut Report) -> Option<SecretReference> {
         );
         return None;
     }
-    PathBuf::from_text(text).ok()?;
     Some(SecretReference::Credential(text.to_owned()))
 }
 

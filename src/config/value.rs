@@ -145,9 +145,11 @@ impl<T: FromText> Read for T {
             return None;
         };
         let told = |fault: Fault| {
-            let help = fault.help;
             let problem = item.problem(fault.code, &fault.why);
-            report.error(Problem { help, ..problem });
+            report.error(match fault.help {
+                Some(help) => problem.help(help),
+                None => problem,
+            });
         };
         T::from_text(text).map_err(told).ok()
     }

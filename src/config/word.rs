@@ -70,7 +70,7 @@ impl FromText for PathBuf {
     const WHAT: &str = "a path in quotes";
 
     fn from_text(text: &str) -> Result<Self, Fault> {
-        if text.is_empty() || text.ends_with('/') || text.contains('\0') {
+        if text.is_empty() || text.ends_with('/') || text.contains(char::is_control) {
             return Err(Fault::new(Code::BadPath, "is not the path of a file"));
         }
         Ok(Self::from(text))

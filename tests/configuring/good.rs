@@ -181,7 +181,12 @@ fn a_secret_file_that_is_missing_or_open_to_all_is_a_warning() {
         "{shown}"
     );
     std::fs::write(&seed, "token").unwrap();
-    for (mode, expected) in [(0o644, vec![Code::SecretFileMode]), (0o640, vec![]), (0o400, vec![])] {
+    for (mode, expected) in [
+        (0o644, vec![Code::SecretFileMode]),
+        (0o660, vec![Code::SecretFileMode]),
+        (0o640, vec![]),
+        (0o400, vec![]),
+    ] {
         std::fs::set_permissions(&seed, std::fs::Permissions::from_mode(mode)).unwrap();
         assert_eq!(warned(&config).0, expected, "{mode:o}");
     }
@@ -209,4 +214,23 @@ fn what_a_reload_cannot_change_is_named() {
 fn relative_paths_are_relative_to_the_file_and_those_of_the_environment_are_not() {
     let config = good("local", &[("BEARERD_STORE_KIND", "file"), ("BEARERD_STORE_PATH", "here.json")]).config;
     assert_eq!(config.store, store::Params::File { path: PathBuf::from("here.json") });
+}
+
+#[test]
+fn a_grant_that_no_route_uses_is_a_warning() {
+    let env = [("CREDENTIALS_DIRECTORY", "/run/credentials"), ("BEARERD_UPSTREAM", "https://h")];
+    assert_eq!(
+        good("several", &env[..1]).warnings().iter().filter(|one| one.code() == Code::UnusedGrant).count(),
+        0
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("proxy.toml");
+    let grant = |name: &str| format!("[grant.{name}]\nissuer = \"https://i\"\nclient_id = \"c\"\n");
+    std::fs::write(&path, grant("default") + &grant("spare")).unwrap();
+    let loaded = load(&path, &env[1..], Flags::default()).unwrap();
+    let [warning] = loaded.warnings() else { panic!("{:?}", loaded.warnings()) };
+    assert_eq!(
+        warning.to_string(),
+        "no route uses the grant `spare`; write grant = \"spare\" below a [[route]], or remove it"
+    );
 }
