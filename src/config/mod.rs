@@ -1,9 +1,33 @@
 //! What the operator asked for: proxy.toml, environment and flags, resolved into the program that will run.
+//!
+//! Two shapes: `written` holds what was said, each value read into its type; `resolve` takes it apart in full and makes
+//! every module's `Params` of it. `keys` is the one table of all keys.
+
+mod address;
+mod choice;
+mod error;
+mod file;
+mod keys;
+mod overlay;
+mod quantity;
+mod reference;
+mod resolve;
+mod value;
+mod word;
+mod written;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use annotate_snippets::Level;
+
+pub use self::error::{Code, ConfigErrors, Place, Problem};
+use self::error::{Report, Source};
+pub use self::keys::{Key, keys};
+pub use self::overlay::Flags;
 use crate::net::Listen;
 use crate::token::GrantName;
 use crate::{admin, grant, proxy, store, telemetry, tls};
@@ -33,4 +57,154 @@ pub struct Config {
     pub drain_delay: Duration,
     /// `shutdown_grace`.
     pub shutdown_grace: Duration,
+}
+
+/// Where a configuration comes from: flags before environment before file before defaults.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// `--config`; must be there.
+    pub file: Option<PathBuf>,
+    /// Where a file is looked for when neither `--config` nor `BEARERD_CONFIG` names one; the first that is there.
+    pub search: Vec<PathBuf>,
+    /// The environment.
+    pub env: BTreeMap<String, String>,
+    /// The flags.
+    pub flags: Flags,
+}
+
+/// A configuration, and what deserves a warning about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    warnings: Vec<Problem>,
+    source: Source,
+}
+
+impl Sources {
+    /// The command's sources, with the usual places of a file.
+    #[must_use]
+    pub fn of_command(
+        file: Option<PathBuf>,
+        env: impl IntoIterator<Item = (OsString, OsString)>,
+        flags: Flags,
+    ) -> Self {
+        let text = |text: OsString| text.to_string_lossy().into_owned();
+        let env = env.into_iter().map(|(name, value)| (text(name), text(value))).collect();
+        Self { file, search: vec!["proxy.toml".into(), "/etc/bearerd/proxy.toml".into()], env, flags }
+    }
+
+    /// The file to read, if there is one.
+    fn find(&self) -> Option<PathBuf> {
+        let named = self.env.get(overlay::CONFIG).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let found = || self.search.iter().find(|path| path.exists()).cloned();
+        self.file.clone().or(named).or_else(found)
+    }
+}
+
+impl Config {
+    /// Reads, overlays and resolves. Blocking: reads the file, and looks at those that secrets are in.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in one go; only a file that is not TOML hides what else is wrong.
+    pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
+        let file = sources.find();
+        let text = file.as_deref().map(read).transpose()?;
+        let mut report = Report::default();
+        let (mut written, source) = match (&file, &text) {
+            (Some(path), Some(text)) => file::read(&path.display().to_string(), text, &mut report),
+            _ => Default::default(),
+        };
+        if report.errors.iter().any(|problem| problem.code() == Code::TomlSyntax) {
+            return Err(ConfigErrors::new(source, report.errors));
+        }
+        overlay::environment(&sources.env, &mut written, &mut report);
+        sources.flags.overlay(&mut written, &mut report);
+        let root = rustix::process::geteuid().is_root();
+        let mut context =
+            resolve::Context { report: &mut report, env: &sources.env, file: file.as_deref(), root };
+        match resolve::resolve(written, &mut context) {
+            Some(config) => Ok(Loaded { config, warnings: report.warnings, source }),
+            None => Err(ConfigErrors::new(source, report.errors)),
+        }
+    }
+
+    /// The keys that differ from `new` and that only a restart can change; a reload goes on with the old ones.
+    #[must_use]
+    pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
+        let changed = [
+            ("listen", self.listen != new.listen),
+            ("workers", self.workers != new.workers),
+            ("store", self.store != new.store),
+            ("admin.listen", self.admin.listen != new.admin.listen),
+            ("probes.listen", self.admin.probes != new.admin.probes),
+            ("log.format", self.log.format != new.log.format),
+        ];
+        changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
+    }
+}
+
+impl Loaded {
+    /// What deserves a warning.
+    #[must_use]
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
+    }
+
+    /// The warnings as a person reads them; empty when there are none.
+    #[must_use]
+    pub fn render_warnings(&self, color: bool) -> String {
+        error::render(&self.warnings, &self.source, &Level::WARNING, color)
+    }
+
+    /// One sentence: what this configuration does.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let Config { file, listen, proxy, grants, store, admin, .. } = &self.config;
+        let name = file.as_ref().map_or("the environment".to_owned(), |path| path.display().to_string());
+        let listen: Vec<String> = listen.iter().map(Listen::to_string).collect();
+        let shown = |listen: &Option<Listen>| listen.as_ref().map_or("off".to_owned(), Listen::to_string);
+        let store = match store {
+            store::Params::File { path } => path.display().to_string(),
+            store::Params::Memory => "memory".to_owned(),
+        };
+        format!(
+            "{name} is good: listens on {}, {}, {}, store {store}, admin {}, probes {}",
+            listen.join(" and "),
+            counted(proxy.routes.len(), "route"),
+            counted(grants.len(), "grant"),
+            shown(&admin.listen),
+            shown(&admin.probes),
+        )
+    }
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// The file's text.
+fn read(path: &Path) -> Result<String, ConfigErrors> {
+    /// Far more than a person writes; a wrong path (a device, a log) ends here.
+    const LARGEST: u64 = 1024 * 1024;
+    let open = || {
+        let mut text = String::new();
+        std::fs::File::open(path)?.take(LARGEST + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > LARGEST {
+            return Err(std::io::Error::other("larger than 1 MiB, which no configuration is"));
+        }
+        Ok(text)
+    };
+    open().map_err(|error| {
+        let source = Source { name: path.display().to_string(), text: String::new() };
+        let problem = Problem::new(
+            Code::UnreadableFile,
+            &Place::Nowhere,
+            format!("cannot read the configuration: {error}"),
+        );
+        ConfigErrors::new(
+            source,
+            vec![problem.help("name the right file with --config FILE or BEARERD_CONFIG")],
+        )
+    })
 }

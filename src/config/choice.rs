@@ -1,0 +1,115 @@
+//! Keys that take one of a few words.
+
+use super::error::{Code, did_you_mean};
+use super::value::{Fault, FromText};
+use crate::grant::ClientAuthMethod;
+use crate::proxy::guard::Browser;
+use crate::proxy::upstream::HttpVersion;
+use crate::telemetry::{Access, Format};
+use crate::tls::Roots;
+
+/// `flow`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FlowKind {
+    RefreshToken,
+    ClientCredentials,
+}
+
+/// `store.kind`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StoreKind {
+    File,
+    Memory,
+}
+
+/// `on_401`: the only one so far hands the upstream's answer on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnUnauthorized {
+    Pass,
+}
+
+/// Declares the words of a key, and those that a later version will know.
+macro_rules! choice {
+    ($type:ty { $($word:literal => $value:expr,)* } later [$($later:literal),*]) => {
+        impl FromText for $type {
+            const WHAT: &str = concat!("one of " $(, "\"", $word, "\" ")*, "in quotes");
+
+            fn from_text(text: &str) -> Result<Self, Fault> {
+                match text {
+                    $($word => Ok($value),)*
+                    other => Err(not_a_choice(other, &[$($word),*], &[$($later),*])),
+                }
+            }
+        }
+    };
+}
+
+choice! { FlowKind {
+    "refresh_token" => Self::RefreshToken,
+    "client_credentials" => Self::ClientCredentials,
+} later ["jwt_bearer", "token_exchange"] }
+
+choice! { StoreKind {
+    "file" => Self::File,
+    "memory" => Self::Memory,
+} later ["kubernetes", "keyring"] }
+
+choice! { OnUnauthorized {
+    "pass" => Self::Pass,
+} later ["replay", "replay_safe"] }
+
+choice! { ClientAuthMethod {
+    "none" => Self::None,
+    "basic" => Self::Basic,
+    "post" => Self::Post,
+} later ["client_secret_jwt", "private_key_jwt", "tls"] }
+
+choice! { HttpVersion {
+    "match" => Self::Match,
+    "1" => Self::One,
+    "2" => Self::Two,
+} later [] }
+
+choice! { Browser {
+    "deny" => Self::Deny,
+    "same-origin" => Self::SameOrigin,
+    "off" => Self::Off,
+} later [] }
+
+choice! { Roots {
+    "platform" => Self::Platform,
+    "file" => Self::File,
+} later [] }
+
+choice! { Format {
+    "auto" => Self::Auto,
+    "pretty" => Self::Pretty,
+    "json" => Self::Json,
+} later [] }
+
+choice! { Access {
+    "off" => Self::Off,
+    "errors" => Self::Errors,
+    "all" => Self::All,
+} later [] }
+
+choice! { tracing::Level {
+    "error" => Self::ERROR,
+    "warn" => Self::WARN,
+    "info" => Self::INFO,
+    "debug" => Self::DEBUG,
+    "trace" => Self::TRACE,
+} later [] }
+
+fn not_a_choice(text: &str, words: &[&str], later: &[&str]) -> Fault {
+    let allowed = words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ");
+    if later.contains(&text) {
+        let why = format!("cannot be \"{text}\" yet: that comes with a later version");
+        return Fault::new(Code::NotYet, why).help(format!("write {allowed}"));
+    }
+    let help = match did_you_mean(text, words.iter().copied()) {
+        Some(word) => format!("did you mean \"{word}\"?"),
+        None => format!("write {allowed}"),
+    };
+    Fault::new(Code::BadChoice, format!("cannot be \"{}\"", text.escape_debug())).help(help)
+}

@@ -1,0 +1,117 @@
+//! References to secrets: exactly one of `file`, `env`, `credential`; never the secret itself.
+
+use std::path::PathBuf;
+
+use super::error::{Code, Problem, Report, did_you_mean};
+use super::value::{Form, Item, Name, Overlay, Read};
+
+/// Where a secret is to be found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum SecretReference {
+    File(PathBuf),
+    /// The name of an environment variable.
+    Variable(String),
+    /// The name of a file below `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+}
+
+const KINDS: [&str; 3] = ["file", "env", "credential"];
+const LATER: [&str; 2] = ["exec", "keyring"];
+
+impl Read for SecretReference {
+    const OVERLAY: Overlay = Overlay::Secret;
+
+    fn read(item: &Item, report: &mut Report) -> Option<Self> {
+        let problem = match &item.form {
+            Form::Text(_) => bare(item).help(format!(
+                "write {} = {{ file = \"/run/secrets/{0}\" }}, and keep the text in that file",
+                last(&item.key)
+            )),
+            Form::Plain(_) => bare(item).help(format!(
+                "name a file in {}, or a variable in {}",
+                suffixed(item, "_FILE"),
+                suffixed(item, "_ENV")
+            )),
+            Form::List(_) => item
+                .problem(Code::NotYet, "cannot be a list yet: that comes with a later version")
+                .help("name the current secret alone"),
+            Form::Table(entries) => match entries.as_slice() {
+                [(name, value)] => return one(item, name, value, report),
+                _ => item
+                    .problem(Code::BadSecretReference, "needs exactly one of `file`, `env`, `credential`")
+                    .label(format!("this has {}", entries.len())),
+            },
+            _ => item.wrong_type("a reference such as { file = \"/run/secrets/name\" }"),
+        };
+        report.error(problem);
+        None
+    }
+}
+
+fn bare(item: &Item) -> Problem {
+    item.problem(Code::BareSecret, "holds a secret itself; only a reference may stand here")
+        .label("the secret (not shown)")
+}
+
+/// The last word of a key, as the file writes it.
+fn last(key: &str) -> &str {
+    key.rsplit('.').next().unwrap_or(key)
+}
+
+fn suffixed(item: &Item, suffix: &str) -> String {
+    format!("BEARERD_{}{suffix}", item.key.replace('.', "_").to_ascii_uppercase())
+}
+
+/// The one entry of a reference.
+fn one(item: &Item, name: &Name, value: &Item, report: &mut Report) -> Option<SecretReference> {
+    let kind = name.text.as_str();
+    if LATER.contains(&kind) {
+        let title =
+            format!("`{}` cannot be taken from `{kind}` yet: that comes with a later version", item.key);
+        report.error(
+            Problem::new(Code::NotYet, &name.place, title)
+                .label("not yet")
+                .help("write one of `file`, `env`, `credential`"),
+        );
+        return None;
+    }
+    if !KINDS.contains(&kind) {
+        let title = format!("`{}` is not a way to refer to a secret", kind.escape_debug());
+        let help = match did_you_mean(kind, KINDS) {
+            Some(word) => format!("did you mean `{word}`?"),
+            None => "write one of `file`, `env`, `credential`".to_owned(),
+        };
+        report.error(Problem::new(Code::BadSecretReference, &name.place, title).help(help));
+        return None;
+    }
+    let text = value.text().map(str::to_owned);
+    match kind {
+        "file" => PathBuf::read(value, report).map(SecretReference::File),
+        _ if text.is_none() => {
+            report.error(value.wrong_type("a name in quotes"));
+            None
+        }
+        "env" => text.map(SecretReference::Variable),
+        _ => credential(value, report),
+    }
+}
+
+/// A credential's name stays below the directory of credentials.
+fn credential(value: &Item, report: &mut Report) -> Option<SecretReference> {
+    let text = value.text()?;
+    if text.is_empty() || text.contains(['/', '\0']) || matches!(text, "." | "..") {
+        report.error(
+            value
+                .problem(Code::BadSecretReference, "is not the name of a credential")
+                .help("name it as LoadCredential= does"),
+        );
+        return None;
+    }
+    Some(SecretReference::Credential(text.to_owned()))
+}
+
+/// Whether a name may be shown as a variable's: capitals, as everybody writes them, and as few secrets are.
+pub(super) fn looks_like_a_variable(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    !name.is_empty() && name.bytes().all(legal)
+}

@@ -1,0 +1,333 @@
+//! Values as they were written, whatever wrote them, and the one way to read them into types.
+
+use super::error::{Code, Place, Problem, Report};
+
+/// One value and where it was written.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    /// The key, as in `oauth.timeout`.
+    pub(super) key: String,
+    pub(super) form: Form,
+    pub(super) place: Place,
+}
+
+/// What was written.
+#[derive(Clone, Debug)]
+pub(super) enum Form {
+    /// A string of the file.
+    Text(String),
+    /// Text of the environment or of a flag: the key decides what it is.
+    Plain(String),
+    Integer(Option<i64>),
+    Truth(bool),
+    List(Vec<Item>),
+    Table(Vec<(Name, Item)>),
+    /// Floats and dates, which no key takes.
+    Other(&'static str),
+}
+
+/// A key as written.
+#[derive(Clone, Debug)]
+pub(super) struct Name {
+    pub(super) text: String,
+    pub(super) place: Place,
+}
+
+/// A value that was read, and where it was written.
+#[derive(Clone, Debug)]
+pub(super) struct Placed<T> {
+    pub(super) value: T,
+    pub(super) place: Place,
+}
+
+/// How the environment spells a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overlay {
+    /// `BEARERD_<PATH>`.
+    Plain,
+    /// `BEARERD_<PATH>_FILE` and `…_ENV`.
+    Secret,
+    /// Not at all: tables.
+    None,
+}
+
+/// A type that a key may have. Everything wrong with the value goes into the report; `None` then.
+pub(super) trait Read: Sized {
+    const OVERLAY: Overlay = Overlay::Plain;
+
+    fn read(item: &Item, report: &mut Report) -> Option<Self>;
+}
+
+/// A type that is written as one string.
+pub(super) trait FromText: Sized {
+    /// What it is, as in `a time span such as "30s"`.
+    const WHAT: &str;
+
+    fn from_text(text: &str) -> Result<Self, Fault>;
+
+    /// How a bare number should have been written.
+    fn instead_of(_number: i64) -> Option<String> {
+        None
+    }
+}
+
+/// Why a text is not what it should be.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) code: Code,
+    /// Follows the key's name, as in `is not a time span`.
+    pub(super) why: String,
+    pub(super) help: Option<String>,
+}
+
+impl Fault {
+    pub(super) fn new(code: Code, why: impl Into<String>) -> Self {
+        Self { code, why: why.into(), help: None }
+    }
+
+    pub(super) fn help(self, help: impl Into<String>) -> Self {
+        Self { help: Some(help.into()), ..self }
+    }
+}
+
+impl Item {
+    pub(super) fn problem(&self, code: Code, why: &str) -> Problem {
+        Problem::new(code, &self.place, format!("`{}` {why}", self.key))
+    }
+
+    pub(super) fn wrong_type(&self, wanted: &str) -> Problem {
+        self.problem(Code::WrongType, &format!("must be {wanted}"))
+            .label(format!("this is {}", self.form.noun()))
+    }
+
+    /// The text, whoever wrote it.
+    pub(super) fn text(&self) -> Option<&str> {
+        match &self.form {
+            Form::Text(text) | Form::Plain(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The entries of a list; the environment's are separated by commas.
+    fn entries(&self) -> Option<Vec<Item>> {
+        match &self.form {
+            Form::List(items) => Some(items.clone()),
+            Form::Plain(text) => {
+                let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+                Some(entries.map(|entry| self.with(Form::Plain(entry.to_owned()))).collect())
+            }
+            _ => None,
+        }
+    }
+
+    fn with(&self, form: Form) -> Self {
+        Self { key: self.key.clone(), form, place: self.place.clone() }
+    }
+}
+
+impl Form {
+    pub(super) fn noun(&self) -> &'static str {
+        match self {
+            Self::Text(_) | Self::Plain(_) => "a string",
+            Self::Integer(_) => "a number",
+            Self::Truth(_) => "true or false",
+            Self::List(_) => "a list",
+            Self::Table(_) => "a table",
+            Self::Other(noun) => noun,
+        }
+    }
+}
+
+impl<T: FromText> Read for T {
+    fn read(item: &Item, report: &mut Report) -> Option<Self> {
+        let Some(text) = item.text() else {
+            report.error(not_text::<T>(item));
+            return None;
+        };
+        let told = |fault: Fault| {
+            let problem = item.problem(fault.code, &fault.why);
+            report.error(match fault.help {
+                Some(help) => problem.help(help),
+                None => problem,
+            });
+        };
+        T::from_text(text).map_err(told).ok()
+    }
+}
+
+fn not_text<T: FromText>(item: &Item) -> Problem {
+    let problem = item.wrong_type(T::WHAT);
+    match item.form {
+        Form::Integer(Some(number)) => match T::instead_of(number) {
+            Some(text) => problem.help(format!("write {text}")),
+            None => problem,
+        },
+        _ => problem,
+    }
+}
+
+impl Read for bool {
+    fn read(item: &Item, report: &mut Report) -> Option<Self> {
+        match &item.form {
+            Form::Truth(truth) => return Some(*truth),
+            Form::Plain(text) if text == "true" => return Some(true),
+            Form::Plain(text) if text == "false" => return Some(false),
+            _ => {}
+        }
+        report.error(item.wrong_type("true or false"));
+        None
+    }
+}
+
+/// A list of strings; one alone is refused.
+#[derive(Clone, Debug, Default)]
+pub(super) struct List<T>(pub(super) Vec<Placed<T>>);
+
+impl<T: FromText> Read for List<T> {
+    fn read(item: &Item, report: &mut Report) -> Option<Self> {
+        let Some(entries) = item.entries() else {
+            let problem = item.wrong_type("a list of strings");
+            report.error(match item.text() {
+                Some(text) => {
+                    problem.help(format!("write {:?}", text.split_whitespace().collect::<Vec<_>>()))
+                }
+                None => problem,
+            });
+            return None;
+        };
+        read_all(&entries, report).map(Self)
+    }
+}
+
+/// One string, or a list that is not empty.
+#[derive(Clone, Debug)]
+pub(super) struct OneOrMore<T>(pub(super) Vec<Placed<T>>);
+
+impl<T: FromText> Read for OneOrMore<T> {
+    fn read(item: &Item, report: &mut Report) -> Option<Self> {
+        let entries = item.entries().unwrap_or_else(|| vec![item.clone()]);
+        if entries.is_empty() {
+            report.error(
+                item.problem(Code::MissingKey, "is an empty list")
+                    .help("name at least one, or remove the key"),
+            );
+            return None;
+        }
+        read_all(&entries, report).map(Self)
+    }
+}
+
+/// Reads every entry, so that every fault is told.
+fn read_all<T: FromText>(entries: &[Item], report: &mut Report) -> Option<Vec<Placed<T>>> {
+    let read = entries
+        .iter()
+        .map(|entry| Some(Placed { value: T::read(entry, report)?, place: entry.place.clone() }));
+    let all: Vec<Option<Placed<T>>> = read.collect();
+    all.into_iter().collect()
+}
+
+/// A whole number from `LEAST` to `MOST`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Count<const LEAST: i64, const MOST: i64>(pub(super) usize);
+
+impl<const LEAST: i64, const MOST: i64> Read for Count<LEAST, MOST> {
+    fn read(item: &Item, report: &mut Report) -> Option<Self> {
+        let number = match &item.form {
+            Form::Integer(number) => *number,
+            Form::Plain(text) => text.parse().ok(),
+            _ => {
+                let problem = item.wrong_type("a whole number");
+                report.error(match item.text().filter(|text| text.parse::<i64>().is_ok()) {
+                    Some(text) => problem.help(format!("write {text}, without quotes")),
+                    None => problem,
+                });
+                return None;
+            }
+        };
+        let fits = number.filter(|number| (LEAST..=MOST).contains(number));
+        if fits.is_none() {
+            let why = format!("must be a whole number from {LEAST} to {MOST}");
+            report.error(item.problem(Code::BadNumber, &why));
+        }
+        fits.and_then(|number| usize::try_from(number).ok()).map(Self)
+    }
+}
+
+/// `"auto"` or a number of threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Workers {
+    OnePerCore,
+    Threads(usize),
+}
+
+impl Read for Workers {
+    fn read(item: &Item, report: &mut Report) -> Option<Self> {
+        /// More threads than any machine has cores is a slip of the hand.
+        const MOST: i64 = 1024;
+        match item.text() {
+            Some("auto") => Some(Self::OnePerCore),
+            Some(text) if text.parse::<i64>().is_err() => {
+                report.error(item.problem(Code::BadChoice, "must be a number of threads or \"auto\""));
+                None
+            }
+            _ => Count::<1, MOST>::read(item, report).map(|count| Self::Threads(count.0)),
+        }
+    }
+}
+
+/// Parameters that are added to token requests: a table of strings.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Extra(pub(super) Vec<(String, String)>);
+
+/// Those that a token request has, or may come to have, for its own sake; `extra` adds and never replaces.
+const RESERVED: [&str; 19] = [
+    "actor_token",
+    "actor_token_type",
+    "assertion",
+    "audience",
+    "client_assertion",
+    "client_assertion_type",
+    "client_id",
+    "client_secret",
+    "code",
+    "code_verifier",
+    "device_code",
+    "grant_type",
+    "redirect_uri",
+    "refresh_token",
+    "requested_token_type",
+    "resource",
+    "scope",
+    "subject_token",
+    "subject_token_type",
+];
+
+impl Read for Extra {
+    const OVERLAY: Overlay = Overlay::None;
+
+    fn read(item: &Item, report: &mut Report) -> Option<Self> {
+        let Form::Table(entries) = &item.form else {
+            report.error(item.wrong_type("a table of strings, as in { x_device = \"7\" }"));
+            return None;
+        };
+        let read = entries.iter().map(|(name, value)| {
+            if RESERVED.contains(&name.text.as_str()) {
+                let title = format!("`{}` is a parameter that token requests set themselves", name.text);
+                report.error(
+                    Problem::new(Code::ReservedParameter, &name.place, title)
+                        .help("`extra` adds parameters and never replaces one; use the key made for it, if there is one"),
+                );
+                return None;
+            }
+            match &value.form {
+                Form::Text(text) => Some((name.text.clone(), text.clone())),
+                _ => {
+                    report.error(value.wrong_type("a string"));
+                    None
+                }
+            }
+        });
+        let all: Vec<Option<(String, String)>> = read.collect();
+        all.into_iter().collect::<Option<_>>().map(Self)
+    }
+}
