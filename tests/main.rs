@@ -1,1 +1,13 @@
 //! The promises of bearerd, by topic.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+/// What the tests talk to.
+mod support;
+
+/// The authorization server answers as Authgear was observed, byte for byte.
+mod authgear_profile;
+/// The strict authorization server rotates, and kills the family of a refresh token that comes twice.
+mod strict_profile;
+/// The other tools do what the tests believe of them.
+mod tools;
