@@ -9,7 +9,9 @@ use base64::engine::general_purpose::STANDARD;
 use bearerd::clock::Clock;
 use serde_json::Value;
 
-use crate::support::authorization_server::{AuthorizationServer, Client, ClientAuth, Proof, TokenState};
+use crate::support::authorization_server::{
+    AuthorizationServer, Client, ClientAuth, Exchange, Proof, Stage, TokenState,
+};
 use crate::support::certificates::Authority;
 use crate::support::raw::{Peer, Reply, post};
 
@@ -182,7 +184,8 @@ async fn its_metadata_lead_to_its_endpoints() {
     }
     assert_eq!(peer.get("/token", "id.test").await.status(), 405);
     assert_eq!(peer.get("/elsewhere", "id.test").await.status(), 404);
-    let log = server.requests();
+    let answered = |log: &[Exchange]| log.iter().filter(|one| one.stage == Stage::Answered).count() == 4;
+    let log = server.wait_for("four answers", answered).await;
     assert_eq!((log.len(), server.redeems().len()), (4, 0));
     assert!(log.iter().all(|one| one.head.header("host") == Some("id.test") && one.written > 0));
     assert_eq!((log[3].number, log[3].body.len(), log[3].status), (3, 0, Some(404)));

@@ -72,9 +72,9 @@ async fn broken_connections_break_where_they_are_told_to() {
                 }
                 _ => assert_eq!(bytes, b"", "{fault:?}"),
             }
-            let seen = |log: &[Exchange]| log[0].stage == Stage::Broken;
-            let log = server.wait_for("the break", seen).await;
-            assert_eq!((log[0].written, log[0].fault), (bytes.len(), Some((fault, phase))));
+            let broken = server.next_redeem(0).await;
+            assert_eq!((broken.written, broken.fault), (bytes.len(), Some((fault, phase))));
+            assert_eq!(broken.stage, Stage::Broken);
             assert_eq!(was_rotated(&server, &token), phase == Phase::AfterProcessing);
             let current = server.current_refresh_token(&token).unwrap();
             assert_eq!(refresh(&server, &current).await.status(), 200, "it was to happen once");

@@ -94,6 +94,11 @@ impl Exchange {
         self.parameter("refresh_token")
     }
 
+    /// Whether nothing more will happen to it.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.stage, Stage::Answered | Stage::Broken | Stage::Abandoned)
+    }
+
     /// Whether it asked the token endpoint for a token.
     pub(crate) fn is_redeem(&self) -> bool {
         self.endpoint == Endpoint::Token && self.head.method() == "POST"

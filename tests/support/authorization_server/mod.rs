@@ -228,12 +228,26 @@ impl AuthorizationServer {
         .await
     }
 
+    /// Waits, for ever if need be, for the next token request from number `from` on that has come to an end.
+    pub(crate) async fn next_redeem(&self, from: usize) -> Exchange {
+        let mut changed = self.shared.changed.subscribe();
+        loop {
+            changed.mark_unchanged();
+            let mut log = self.requests().into_iter().skip(from);
+            if let Some(ended) = log.find(|one| one.is_redeem() && one.has_ended()) {
+                return ended;
+            }
+            let _gone = changed.changed().await;
+        }
+    }
+
     /// Waits until this many token requests have been answered to the last byte, and returns all token requests.
     pub(crate) async fn wait_for_redeems(&self, count: usize) -> Vec<Exchange> {
         let answered = |one: &&Exchange| one.is_redeem() && one.stage == Stage::Answered;
         let seen = |log: &[Exchange]| log.iter().filter(answered).count() >= count;
-        self.wait_for(&format!("{count} answered token requests"), seen).await;
-        self.redeems()
+        let mut log = self.wait_for(&format!("{count} answered token requests"), seen).await;
+        log.retain(Exchange::is_redeem);
+        log
     }
 }
 
