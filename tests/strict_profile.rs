@@ -13,6 +13,7 @@ use crate::support::authorization_server::{
     AuthorizationServer, Client, ClientAuth, Exchange, Proof, Stage, TokenState,
 };
 use crate::support::certificates::Authority;
+use crate::support::in_time;
 use crate::support::raw::{Peer, Reply, post};
 
 /// Presents a refresh token as the public client `app`.
@@ -141,9 +142,12 @@ async fn access_tokens_end_by_the_server_s_own_clock_in_whole_seconds() {
     let body = refresh(&server, &token).await.json();
     let access = text(&body, "access_token");
     let issued = server.redeems()[0].received.wall;
-    while server.state_of(access) == TokenState::Active {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    in_time("the token's end", async {
+        while server.state_of(access) == TokenState::Active {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
     assert_eq!(server.state_of(access), TokenState::Expired);
     assert!(Clock::System.now().wall.as_secs() > issued.as_secs());
     server.set_expires_in(3600);

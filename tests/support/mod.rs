@@ -26,15 +26,23 @@ pub(crate) mod upstream;
 use std::time::Duration;
 
 /// How long a test waits for something that is bound to happen. Generous: only a broken promise ever takes so long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits for `done`, at most [`PATIENCE`]; `what` says what was missing.
 ///
 /// # Panics
 /// When it does not come.
 pub(crate) async fn in_time<T>(what: &str, done: impl Future<Output = T>) -> T {
+    in_time_or(|| what.to_owned(), done).await
+}
+
+/// The same; `what` is asked once it is clear that something is missing, and can tell what there was instead.
+///
+/// # Panics
+/// When it does not come.
+pub(crate) async fn in_time_or<T>(what: impl FnOnce() -> String, done: impl Future<Output = T>) -> T {
     match tokio::time::timeout_at(bearerd::clock::in_(PATIENCE), done).await {
         Ok(value) => value,
-        Err(_elapsed) => panic!("{what}: not within {PATIENCE:?}"),
+        Err(_elapsed) => panic!("not within {PATIENCE:?}: {}", what()),
     }
 }

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -11,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use super::in_time;
+use super::in_time_or;
 
 /// A child process. Dropping it kills it, so that none is left behind.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub(crate) struct Process {
     printed: Arc<Mutex<Vec<String>>>,
     lines: watch::Sender<usize>,
     output: Arc<Mutex<String>>,
+    readers: [JoinHandle<()>; 2],
 }
 
 /// A place for one bearerd: its proxy.toml and its state. Outlives the process, which may be started in it again.
@@ -73,7 +75,7 @@ impl Process {
         let printed = Arc::new(Mutex::new(Vec::new()));
         let lines = watch::Sender::new(0);
         let (stderr, kept, told) = (child.stderr.take().unwrap(), Arc::clone(&printed), lines.clone());
-        std::thread::spawn(move || {
+        let log_reader = std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 kept.lock().unwrap_or_else(PoisonError::into_inner).push(line);
                 told.send_modify(|count| *count += 1);
@@ -81,14 +83,14 @@ impl Process {
         });
         let output = Arc::new(Mutex::new(String::new()));
         let (mut stdout, kept) = (child.stdout.take().unwrap(), Arc::clone(&output));
-        std::thread::spawn(move || {
+        let output_reader = std::thread::spawn(move || {
             let mut text = [0; 4096];
             while let Ok(read @ 1..) = stdout.read(&mut text) {
                 let text = String::from_utf8_lossy(&text[..read]);
                 kept.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
             }
         });
-        Self { child, printed, lines, output }
+        Self { child, printed, lines, output, readers: [log_reader, output_reader] }
     }
 
     /// Its process id.
@@ -127,7 +129,7 @@ impl Process {
                 let _gone = lines.changed().await;
             }
         };
-        in_time(&format!("event {event}, {count} times (stderr: {:#?})", self.log()), seen).await
+        in_time_or(|| format!("event {event}, {count} times, in {:#?}", self.log()), seen).await
     }
 
     /// Waits until a line with this `event` has been logged, and returns the first.
@@ -151,7 +153,7 @@ impl Process {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until it has ended by itself and all that it printed has been read.
     ///
     /// # Panics
     /// When it does not in time.
@@ -159,13 +161,14 @@ impl Process {
         let log = Arc::clone(&self.printed);
         let ended = async {
             loop {
-                if let Some(status) = self.child.try_wait().unwrap() {
+                let read = self.readers.iter().all(JoinHandle::is_finished);
+                if let Some(status) = self.child.try_wait().unwrap().filter(|_| read) {
                     return status;
                 }
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        in_time(&format!("the end of the process (stderr: {log:#?})"), ended).await
+        in_time_or(|| format!("the end of the process, which said {log:#?}"), ended).await
     }
 }
 

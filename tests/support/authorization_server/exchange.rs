@@ -94,6 +94,12 @@ impl Exchange {
         self.parameter("refresh_token")
     }
 
+    /// One line for people.
+    pub(crate) fn summary(&self) -> String {
+        let status = self.status.map_or("no answer yet".to_owned(), |status| status.to_string());
+        format!("{} {}: {status}, {:?}, fault {:?}", self.number, self.head.start, self.stage, self.fault)
+    }
+
     /// Whether nothing more will happen to it.
     pub(crate) fn has_ended(&self) -> bool {
         matches!(self.stage, Stage::Answered | Stage::Broken | Stage::Abandoned)

@@ -25,7 +25,7 @@ pub(crate) use self::ledger::TokenState;
 use self::options::Profile;
 pub(crate) use self::options::{Client, Options, Proof};
 use super::background::{Background, Door, Wire};
-use super::in_time;
+use super::in_time_or;
 
 /// A running server. Clones talk about the same one, which ends with the last of them.
 #[derive(Clone, Debug)]
@@ -215,7 +215,11 @@ impl AuthorizationServer {
     /// When it does not in time.
     pub(crate) async fn wait_for(&self, what: &str, seen: impl Fn(&[Exchange]) -> bool) -> Vec<Exchange> {
         let mut changed = self.shared.changed.subscribe();
-        in_time(what, async {
+        let seen_instead = || {
+            let lines: Vec<String> = self.requests().iter().map(Exchange::summary).collect();
+            format!("{what}, but {lines:#?}")
+        };
+        in_time_or(seen_instead, async {
             loop {
                 changed.mark_unchanged();
                 let log = self.requests();
