@@ -4,3 +4,13 @@
 
 /// proxy.toml, environment and flags: what each key does, and what is said when something is wrong.
 mod configuring;
+
+/// What the tests talk to.
+mod support;
+
+/// The authorization server answers as Authgear was observed, byte for byte.
+mod authgear_profile;
+/// The strict authorization server rotates, and kills the family of a refresh token that comes twice.
+mod strict_profile;
+/// The other tools do what the tests believe of them.
+mod tools;

@@ -1,0 +1,305 @@
+//! An authorization server in the test's own process: strict by default, Authgear to the byte, and faulty on cue.
+
+mod authgear;
+mod connection;
+mod exchange;
+mod fault;
+mod ledger;
+mod options;
+mod strict;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bearerd::clock::{Clock, Moment};
+use serde_json::{Map, Value};
+use tokio::sync::watch;
+
+pub(crate) use self::exchange::{ClientAuth, Exchange, Stage};
+use self::fault::Faults;
+pub(crate) use self::fault::{Fault, Phase};
+use self::ledger::Ledger;
+pub(crate) use self::ledger::TokenState;
+use self::options::Profile;
+pub(crate) use self::options::{Client, Options, Proof};
+use super::background::{Background, Door, Wire};
+use super::in_time_or;
+
+/// A running server. Clones talk about the same one, which ends with the last of them.
+#[derive(Clone, Debug)]
+pub(crate) struct AuthorizationServer {
+    shared: Arc<Shared>,
+    door: Door,
+    _running: Arc<Background>,
+}
+
+/// What the handle and the connections share.
+struct Shared {
+    options: Options,
+    /// The issuer: the public origin.
+    issuer: String,
+    state: Mutex<State>,
+    /// Counts changes of the state, so that a test can wait for one.
+    changed: watch::Sender<u64>,
+    /// Counts releases of what hangs.
+    released: watch::Sender<u64>,
+}
+
+struct State {
+    clients: Vec<Client>,
+    ledger: Ledger,
+    log: Vec<Exchange>,
+    connections: usize,
+    faults: Faults,
+    limits: BTreeMap<String, authgear::Bucket>,
+    expires_in: u64,
+    rewrite: Option<Rewrite>,
+}
+
+type Rewrite = Box<dyn Fn(&mut Map<String, Value>) + Send>;
+
+impl AuthorizationServer {
+    /// By the book: rotates on each refresh, and revokes the family of a refresh token that comes twice.
+    pub(crate) fn strict() -> Options {
+        Options::new(Profile::Strict)
+    }
+
+    /// As Authgear was observed.
+    pub(crate) fn authgear() -> Options {
+        Options::new(Profile::Authgear)
+    }
+
+    fn start(options: Options) -> Self {
+        let (door, listener) = Door::bind();
+        let shared = Arc::new(Shared::new(options, door.address()));
+        let (inside, entrance) = (Arc::clone(&shared), door.clone());
+        let running = Background::run("authorization server", move || async move {
+            let serve = |stream, peer: SocketAddr| {
+                let shared = Arc::clone(&inside);
+                tokio::spawn(async move {
+                    if let Ok(wire) = Wire::accept(stream, shared.options.tls.clone()).await {
+                        connection::serve(&shared, wire, peer.ip()).await;
+                    }
+                });
+            };
+            entrance.accept(listener, serve).await;
+        });
+        Self { shared, door, _running: Arc::new(running) }
+    }
+
+    /// The issuer: the public origin, without a slash at its end.
+    pub(crate) fn issuer(&self) -> &str {
+        &self.shared.issuer
+    }
+
+    /// The token endpoint.
+    pub(crate) fn token_endpoint(&self) -> String {
+        let path = match self.shared.options.profile {
+            Profile::Strict => strict::TOKEN,
+            Profile::Authgear => authgear::TOKEN,
+        };
+        format!("{}{path}", self.issuer())
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.door.address()
+    }
+
+    /// A new grant for this client, registered as public if it is unknown: the first refresh token.
+    pub(crate) fn seed(&self, client: &str) -> String {
+        let mut state = self.shared.state();
+        if state.client(client).is_none() {
+            state.clients.push(Client::public(client));
+        }
+        state.ledger.grant(client)
+    }
+
+    /// The refresh token that is good now in the grant that `token` was once of; none when the grant is dead.
+    pub(crate) fn current_refresh_token(&self, token: &str) -> Option<String> {
+        self.shared.state().ledger.current(token)
+    }
+
+    /// What an access token is worth, by this server's own clock.
+    pub(crate) fn state_of(&self, access_token: &str) -> TokenState {
+        self.shared.state().ledger.state_of(access_token, now())
+    }
+
+    /// Revokes an access token, or a current refresh token with its grant.
+    pub(crate) fn revoke(&self, token: &str) {
+        self.shared.change(|state| state.ledger.revoke(token, false));
+    }
+
+    /// Disables the one user that there is, or enables it again.
+    pub(crate) fn enable_user(&self, enabled: bool) {
+        self.shared.change(|state| state.ledger.user_enabled = enabled);
+    }
+
+    /// Replaces a client, or adds it: another secret, for one.
+    pub(crate) fn register(&self, client: Client) {
+        self.shared.change(|state| {
+            state.clients.retain(|known| known.id != client.id);
+            state.clients.push(client);
+        });
+    }
+
+    /// The life of access tokens from now on, in seconds.
+    pub(crate) fn set_expires_in(&self, seconds: u64) {
+        self.shared.change(|state| state.expires_in = seconds);
+    }
+
+    /// Has every successful token answer changed before it is sent: odd types, missing fields, other errors.
+    pub(crate) fn rewrite(&self, rewrite: impl Fn(&mut Map<String, Value>) + Send + 'static) {
+        self.shared.change(|state| state.rewrite = Some(Box::new(rewrite)));
+    }
+
+    /// Every token request meets this fault until the server is healed.
+    pub(crate) fn fault(&self, fault: Fault, phase: Phase) {
+        self.shared.change(|state| state.faults.lasting(fault, phase));
+    }
+
+    /// The next token request that no earlier fault is meant for meets this one.
+    pub(crate) fn fault_once(&self, fault: Fault, phase: Phase) {
+        self.shared.change(|state| state.faults.once(fault, phase));
+    }
+
+    /// Every request for metadata meets this fault until the server is healed.
+    pub(crate) fn fault_discovery(&self, fault: Fault) {
+        self.shared.change(|state| state.faults.discovery(fault));
+    }
+
+    /// No faults from now on, answers as they are meant, and what hangs goes on.
+    pub(crate) fn heal(&self) {
+        self.shared.change(|state| {
+            state.faults = Faults::default();
+            state.rewrite = None;
+        });
+        self.release();
+    }
+
+    /// What hangs goes on: a request is processed and an answer sent, unless the client has left.
+    pub(crate) fn release(&self) {
+        self.shared.released.send_modify(|count| *count += 1);
+    }
+
+    /// Refuses connections from the return of this on; those that exist stay.
+    pub(crate) async fn refuse_connections(&self) {
+        self.door.close().await;
+    }
+
+    /// Accepts connections again, at the same address.
+    pub(crate) async fn accept_connections(&self) {
+        self.door.open().await;
+    }
+
+    /// Every request so far, in the order in which they were read.
+    pub(crate) fn requests(&self) -> Vec<Exchange> {
+        self.shared.state().log.clone()
+    }
+
+    /// The token requests among them.
+    pub(crate) fn redeems(&self) -> Vec<Exchange> {
+        self.requests().into_iter().filter(Exchange::is_redeem).collect()
+    }
+
+    /// How often a refresh token came that another had replaced.
+    pub(crate) fn reuse_errors(&self) -> usize {
+        self.shared.state().ledger.reuse_errors
+    }
+
+    /// Waits until `seen` says so of the requests so far, and returns them.
+    ///
+    /// # Panics
+    /// When it does not in time.
+    pub(crate) async fn wait_for(&self, what: &str, seen: impl Fn(&[Exchange]) -> bool) -> Vec<Exchange> {
+        let mut changed = self.shared.changed.subscribe();
+        let seen_instead = || {
+            let lines: Vec<String> = self.requests().iter().map(Exchange::summary).collect();
+            format!("{what}, but {lines:#?}")
+        };
+        in_time_or(seen_instead, async {
+            loop {
+                changed.mark_unchanged();
+                let log = self.requests();
+                if seen(&log) {
+                    return log;
+                }
+                let _gone = changed.changed().await;
+            }
+        })
+        .await
+    }
+
+    /// Waits, for ever if need be, for the next token request from number `from` on that has come to an end.
+    pub(crate) async fn next_redeem(&self, from: usize) -> Exchange {
+        let mut changed = self.shared.changed.subscribe();
+        loop {
+            changed.mark_unchanged();
+            let mut log = self.requests().into_iter().skip(from);
+            if let Some(ended) = log.find(|one| one.is_redeem() && one.has_ended()) {
+                return ended;
+            }
+            let _gone = changed.changed().await;
+        }
+    }
+
+    /// Waits until this many token requests have been answered to the last byte, and returns all token requests.
+    pub(crate) async fn wait_for_redeems(&self, count: usize) -> Vec<Exchange> {
+        let answered = |one: &&Exchange| one.is_redeem() && one.stage == Stage::Answered;
+        let seen = |log: &[Exchange]| log.iter().filter(answered).count() >= count;
+        let mut log = self.wait_for(&format!("{count} answered token requests"), seen).await;
+        log.retain(Exchange::is_redeem);
+        log
+    }
+}
+
+impl Shared {
+    fn new(options: Options, address: SocketAddr) -> Self {
+        let scheme = if options.tls.is_some() { "https" } else { "http" };
+        let issuer = options.public_origin.clone().unwrap_or_else(|| format!("{scheme}://{address}"));
+        let state = State {
+            clients: options.clients.clone(),
+            ledger: Ledger::new(),
+            log: Vec::new(),
+            connections: 0,
+            faults: Faults::default(),
+            limits: BTreeMap::new(),
+            expires_in: options.expires_in,
+            rewrite: None,
+        };
+        let (changed, released) = (watch::Sender::new(0), watch::Sender::new(0));
+        Self { options, issuer, state: Mutex::new(state), changed, released }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let value = change(&mut self.state());
+        self.changed.send_modify(|count| *count += 1);
+        value
+    }
+
+    fn note(&self, number: usize, note: impl FnOnce(&mut Exchange)) {
+        self.change(|state| note(&mut state.log[number]));
+    }
+}
+
+impl State {
+    fn client(&self, id: &str) -> Option<&Client> {
+        self.clients.iter().find(|client| client.id == id)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.issuer)
+    }
+}
+
+fn now() -> Moment {
+    Clock::System.now()
+}

@@ -1,0 +1,185 @@
+//! What an authorization server is told before it starts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+
+use super::AuthorizationServer;
+use crate::support::certificates::Authority;
+
+/// Whose manners the server has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// By the book, and unforgiving: a refresh token that comes twice kills its family.
+    Strict,
+    /// As Authgear was observed, byte for byte.
+    Authgear,
+}
+
+/// How a client may prove who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// Not at all: a public client.
+    None,
+    /// HTTP Basic or form parameters.
+    Any,
+    /// HTTP Basic only.
+    Basic,
+    /// Form parameters only.
+    Post,
+}
+
+/// A client that the server knows.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    pub(super) id: String,
+    pub(super) secret: Option<String>,
+    pub(super) proof: Proof,
+    pub(super) machine: bool,
+    pub(super) rotates: Option<bool>,
+}
+
+impl Client {
+    /// A client without a secret.
+    pub(crate) fn public(id: &str) -> Self {
+        Self { id: id.to_owned(), secret: None, proof: Proof::None, machine: false, rotates: None }
+    }
+
+    /// A client that proves itself in any way.
+    pub(crate) fn confidential(id: &str, secret: &str) -> Self {
+        Self { secret: Some(secret.to_owned()), proof: Proof::Any, ..Self::public(id) }
+    }
+
+    /// A client for `client_credentials` alone.
+    pub(crate) fn machine(id: &str, secret: &str) -> Self {
+        Self { machine: true, ..Self::confidential(id, secret) }
+    }
+
+    /// The same client, proving itself in this way only.
+    pub(crate) fn by(self, proof: Proof) -> Self {
+        Self { proof, ..self }
+    }
+
+    /// The same client, with rotation on or off whatever the server's default is.
+    pub(crate) fn rotates(self, rotates: bool) -> Self {
+        Self { rotates: Some(rotates), ..self }
+    }
+}
+
+/// How Authgear finds the app that a request is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Apps {
+    /// One app; another Host is sent to the public origin.
+    LocalFiles,
+    /// By Host, which has to be one of these.
+    Database(Vec<String>),
+}
+
+/// What the server is told before it starts; [`Options::start`] starts it.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(super) profile: Profile,
+    pub(super) clients: Vec<Client>,
+    pub(super) expires_in: u64,
+    pub(super) rotation: bool,
+    pub(super) grace: Option<Duration>,
+    pub(super) jwt: bool,
+    pub(super) public_origin: Option<String>,
+    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) refresh_takes: Duration,
+    pub(super) apps: Apps,
+    pub(super) trust_proxy: bool,
+    pub(super) web_origins: Vec<String>,
+}
+
+impl Options {
+    pub(super) fn new(profile: Profile) -> Self {
+        let (expires_in, refresh_takes) = match profile {
+            Profile::Strict => (3600, Duration::ZERO),
+            // authgear.md rows 3 and 5: the default life, and what one refresh took.
+            Profile::Authgear => (1800, Duration::from_millis(7)),
+        };
+        Self {
+            profile,
+            clients: Vec::new(),
+            expires_in,
+            rotation: true,
+            grace: None,
+            jwt: false,
+            public_origin: None,
+            tls: None,
+            refresh_takes,
+            apps: Apps::LocalFiles,
+            trust_proxy: false,
+            web_origins: Vec::new(),
+        }
+    }
+
+    /// Registers a client. One that is only seeded needs none: it is registered as public.
+    pub(crate) fn client(mut self, client: Client) -> Self {
+        self.clients.push(client);
+        self
+    }
+
+    /// The life of access tokens, in seconds.
+    pub(crate) fn expires_in(self, seconds: u64) -> Self {
+        Self { expires_in: seconds, ..self }
+    }
+
+    /// Refresh tokens stay as they are.
+    pub(crate) fn no_rotation(self) -> Self {
+        Self { rotation: false, ..self }
+    }
+
+    /// The refresh token before the current one is still good for this long: it brings the current one again.
+    pub(crate) fn grace(self, grace: Duration) -> Self {
+        Self { grace: Some(grace), ..self }
+    }
+
+    /// Access tokens are JWTs (in shape; the signature is noise).
+    pub(crate) fn jwt(self) -> Self {
+        Self { jwt: true, ..self }
+    }
+
+    /// The origin that clients know, without a slash at its end; else the address listened on.
+    pub(crate) fn public_origin(self, origin: &str) -> Self {
+        Self { public_origin: Some(origin.to_owned()), ..self }
+    }
+
+    /// Listens with TLS, with a certificate for `localhost`, 127.0.0.1 and the public origin's host.
+    pub(crate) fn tls(self, authority: &Authority) -> Self {
+        let origin = self.public_origin.clone().unwrap_or_default();
+        let host = origin.split("://").nth(1).and_then(|rest| rest.split(':').next());
+        let names = ["localhost", "127.0.0.1", host.unwrap_or("localhost")];
+        Self { tls: Some(authority.server(&names, &[b"http/1.1"])), ..self }
+    }
+
+    /// How long Authgear looks between finding a refresh token good and replacing it. Two that look at once both find
+    /// it good.
+    pub(crate) fn refresh_takes(self, span: Duration) -> Self {
+        Self { refresh_takes: span, ..self }
+    }
+
+    /// Authgear finds its apps by Host, one of `domains`.
+    pub(crate) fn apps_by_host(self, domains: &[&str]) -> Self {
+        let domains = domains.iter().map(|domain| (*domain).to_owned()).collect();
+        Self { apps: Apps::Database(domains), ..self }
+    }
+
+    /// Authgear believes `X-Forwarded-*`.
+    pub(crate) fn trust_proxy(self) -> Self {
+        Self { trust_proxy: true, ..self }
+    }
+
+    /// The origin of a redirect URI, which browsers may call Authgear from.
+    pub(crate) fn web_origin(mut self, origin: &str) -> Self {
+        self.web_origins.push(origin.to_owned());
+        self
+    }
+
+    /// Starts the server.
+    pub(crate) fn start(self) -> AuthorizationServer {
+        AuthorizationServer::start(self)
+    }
+}

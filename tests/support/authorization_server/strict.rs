@@ -1,0 +1,193 @@
+//! The strict profile: RFC 6749, 7009, 7662, 8414 by the book, rotation on each refresh, and no mercy for reuse.
+
+use serde_json::{Map, Value, json};
+
+use super::connection::{Processed, Request, client_auth};
+use super::exchange::ClientAuth;
+use super::fault::Fault;
+use super::ledger::TokenState;
+use super::options::{Client, Proof};
+use super::{Shared, now};
+use crate::support::http::{self, Answer};
+use crate::support::random;
+
+/// Where tokens are to be had.
+pub(super) const TOKEN: &str = "/token";
+
+/// Status, `error` and `error_description`.
+type Denied = (u16, &'static str, &'static str);
+
+/// Answers one request.
+pub(super) fn answer(shared: &Shared, request: &Request<'_>) -> Processed {
+    match (request.head.method(), request.head.path()) {
+        ("GET", "/.well-known/openid-configuration" | "/.well-known/oauth-authorization-server") => {
+            json_answer(200, &metadata(shared)).into()
+        }
+        ("POST", TOKEN) => token(shared, request),
+        ("POST", "/introspect") => introspect(shared, request).into(),
+        ("POST", "/revoke") => revoke(shared, request).into(),
+        (_, TOKEN | "/introspect" | "/revoke") => Answer::new(405, "").with("Allow", "POST").into(),
+        _ => Answer::new(404, "no such page\n").with("Content-Type", "text/plain").into(),
+    }
+}
+
+/// The answer that a fault is, if it is one.
+pub(super) fn error_for(fault: Fault) -> Option<Answer> {
+    let denied = |status, error| Some(deny((status, error, "as the test wanted it")));
+    match fault {
+        Fault::ServerError => denied(500, "server_error"),
+        Fault::ErrorAsObject => {
+            Some(json_answer(500, &json!({ "error": { "code": 500, "message": "unexpected error" } })))
+        }
+        Fault::ErrorPage => {
+            let page = "<!DOCTYPE html><title>500</title><h1>Internal Server Error</h1>\n";
+            Some(Answer::new(500, page).with("Content-Type", "text/html; charset=utf-8"))
+        }
+        Fault::HookVeto => denied(400, "server_error"),
+        Fault::TooManyRequests(_) => denied(429, "slow_down"),
+        Fault::Unavailable(_) => denied(503, "temporarily_unavailable"),
+        _ => None,
+    }
+}
+
+fn metadata(shared: &Shared) -> Value {
+    let at = |path: &str| format!("{}{path}", shared.issuer);
+    json!({
+        "issuer": shared.issuer,
+        "token_endpoint": at(TOKEN),
+        "introspection_endpoint": at("/introspect"),
+        "revocation_endpoint": at("/revoke"),
+        "grant_types_supported": ["refresh_token", "client_credentials"],
+        "response_types_supported": [],
+        "token_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post"],
+    })
+}
+
+fn token(shared: &Shared, request: &Request<'_>) -> Processed {
+    issue(shared, request).unwrap_or_else(|denied| deny(denied).into())
+}
+
+fn issue(shared: &Shared, request: &Request<'_>) -> Result<Processed, Denied> {
+    let form = form(request)?;
+    let client = authenticate(shared, request, &form)?;
+    match parameter(&form, "grant_type") {
+        Some("refresh_token") => refresh(shared, &client, parameter(&form, "refresh_token")),
+        Some("client_credentials") if client.secret.is_some() => Ok(grant_access(shared, None)),
+        Some("client_credentials") => Err((400, "unauthorized_client", "a public client has no credentials")),
+        Some(_) => Err((400, "unsupported_grant_type", "refresh_token or client_credentials")),
+        None => Err((400, "invalid_request", "grant_type is missing")),
+    }
+}
+
+/// The parameters: in the body only, and none twice (RFC 6749 §3.2).
+fn form(request: &Request<'_>) -> Result<Vec<(String, String)>, Denied> {
+    let kind = request.head.header("content-type").unwrap_or_default().split(';').next().unwrap_or_default();
+    if !kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        return Err((400, "invalid_request", "parameters come as application/x-www-form-urlencoded"));
+    }
+    if !request.head.query().is_empty() {
+        return Err((400, "invalid_request", "parameters come in the body only"));
+    }
+    let form = http::form(&String::from_utf8_lossy(request.body.unwrap_or_default()));
+    let twice =
+        |(at, (name, _)): (usize, &(String, String))| form[..at].iter().any(|(other, _)| other == name);
+    if form.iter().enumerate().any(twice) {
+        return Err((400, "invalid_request", "a parameter comes twice"));
+    }
+    Ok(form)
+}
+
+fn parameter<'a>(form: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    form.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+}
+
+/// The client, with one way of authentication and no more (RFC 6749 §2.3).
+fn authenticate(shared: &Shared, request: &Request<'_>, form: &[(String, String)]) -> Result<Client, Denied> {
+    if request.head.header("authorization").is_some() && parameter(form, "client_secret").is_some() {
+        return Err((400, "invalid_request", "two ways of client authentication"));
+    }
+    let state = shared.state();
+    let (id, secret, used) = match client_auth(request.head, form) {
+        ClientAuth::Absent => return Err((401, "invalid_client", "who asks?")),
+        ClientAuth::Public(id) => (id, None, Proof::None),
+        ClientAuth::Basic(id, secret) => (id, Some(secret), Proof::Basic),
+        ClientAuth::Post(id, secret) => (id, Some(secret), Proof::Post),
+    };
+    let client = state.client(&id).ok_or((401, "invalid_client", "no such client"))?;
+    let allowed = client.proof == used || client.proof == Proof::Any && used != Proof::None;
+    if !allowed || client.secret != secret {
+        return Err((401, "invalid_client", "client authentication failed"));
+    }
+    Ok(client.clone())
+}
+
+fn refresh(shared: &Shared, client: &Client, token: Option<&str>) -> Result<Processed, Denied> {
+    let token = token.ok_or((400, "invalid_request", "refresh_token is missing"))?;
+    let rotates = client.rotates.unwrap_or(shared.options.rotation);
+    let redeemed =
+        shared.change(|state| state.ledger.redeem(&client.id, token, rotates, shared.options.grace, now()));
+    let redeemed = redeemed.map_err(|why| (400, "invalid_grant", why))?;
+    let issued = grant_access(shared, Some((&redeemed.grant, redeemed.refresh_token.clone())));
+    Ok(Processed { rotated_at: redeemed.rotated_at, ..issued })
+}
+
+/// An access token and the answer that carries it, for a grant and its refresh token or for a client itself.
+fn grant_access(shared: &Shared, grant: Option<(&str, Option<String>)>) -> Processed {
+    let now = now();
+    let jwt = shared.options.jwt;
+    let (grant, refresh_token) = grant.map_or((None, None), |(id, token)| (Some(id), token));
+    let mut state = shared.state();
+    let expires_in = state.expires_in;
+    let access_token = if jwt {
+        let exp = now.wall.as_secs() + expires_in;
+        random::jwt("at+jwt", &json!({ "iss": shared.issuer, "exp": exp, "jti": random::uuid() }))
+    } else {
+        random::alphanumeric(43)
+    };
+    state.ledger.note(&access_token, grant, jwt, expires_in, now);
+
+    let mut body = Map::new();
+    body.insert("access_token".to_owned(), json!(access_token));
+    body.insert("token_type".to_owned(), json!("Bearer"));
+    body.insert("expires_in".to_owned(), json!(expires_in));
+    if let Some(refresh_token) = &refresh_token {
+        body.insert("refresh_token".to_owned(), json!(refresh_token));
+    }
+    if let Some(rewrite) = &state.rewrite {
+        rewrite(&mut body);
+    }
+    let answer = json_answer(200, &Value::Object(body));
+    Processed { answer, access_token: Some(access_token), refresh_token, rotated_at: None }
+}
+
+fn introspect(shared: &Shared, request: &Request<'_>) -> Answer {
+    let form = match form(request).and_then(|form| authenticate(shared, request, &form).map(|_| form)) {
+        Ok(form) => form,
+        Err(denied) => return deny(denied),
+    };
+    let token = parameter(&form, "token").unwrap_or_default();
+    let active = shared.state().ledger.state_of(token, now()) == TokenState::Active;
+    json_answer(200, &json!({ "active": active }))
+}
+
+fn revoke(shared: &Shared, request: &Request<'_>) -> Answer {
+    match form(request).and_then(|form| authenticate(shared, request, &form).map(|_| form)) {
+        Ok(form) => {
+            let token = parameter(&form, "token").unwrap_or_default();
+            shared.change(|state| state.ledger.revoke(token, false));
+            Answer::new(200, "")
+        }
+        Err(denied) => deny(denied),
+    }
+}
+
+fn deny((status, error, description): Denied) -> Answer {
+    let answer = json_answer(status, &json!({ "error": error, "error_description": description }));
+    if status == 401 { answer.with("WWW-Authenticate", "Basic realm=\"strict\"") } else { answer }
+}
+
+fn json_answer(status: u16, body: &Value) -> Answer {
+    Answer::new(status, body.to_string())
+        .with("Content-Type", "application/json")
+        .with("Cache-Control", "no-store")
+}

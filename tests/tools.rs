@@ -1,0 +1,5 @@
+//! The tools do what the tests believe of them: each can fail, and says so.
+
+mod links;
+mod processes;
+mod upstreams;
