@@ -14,3 +14,6 @@ mod authgear_profile;
 mod strict_profile;
 /// The other tools do what the tests believe of them.
 mod tools;
+
+/// What deploy/ offers for copying is read by the bearerd of the same commit.
+mod deploying;
