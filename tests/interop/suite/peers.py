@@ -178,21 +178,26 @@ class Bearerd(Process):
             return False
 
 
-def configure(folder, server, upstream, grpc_port, seed):
-    """Writes proxy.toml and the files it names, as a person would."""
+ECHO_ROUTE = """
+[[route]]
+path = "/interop.Echo"
+upstream = "http://{echo}"
+http = "2"
+"""
+
+
+def configure(folder, server, upstream, seed, echo=None):
+    """Writes proxy.toml and the files it names, as a person would; `echo` is a gRPC server's address."""
     folder = pathlib.Path(folder)
     for name, text in (("client_secret", CLIENT[1]), ("refresh_token", seed)):
         (folder / name).write_text(text + "\n")
         (folder / name).chmod(0o600)
     (folder / "proxy.toml").write_text(f"""
 listen = "127.0.0.1:0"
-upstream = "{upstream.url}"
 
 [[route]]
-path = "/interop.Echo"
-upstream = "http://127.0.0.1:{grpc_port}"
-http = "2"
-
+upstream = "{upstream.url}"
+{ECHO_ROUTE.format(echo=echo) if echo else ""}
 [oauth]
 issuer = "{server.issuer}"
 client_id = "{CLIENT[0]}"
@@ -201,7 +206,7 @@ refresh_token = {{ file = "refresh_token" }}
 scopes = ["openid", "offline_access"]
 
 [store]
-path = "state/state.json"
+path = "state.json"
 
 [admin]
 listen = "127.0.0.1:0"
