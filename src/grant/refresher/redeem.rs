@@ -231,6 +231,11 @@ impl Refresher {
                     let _ = self.commit(&mut txn, &record).await;
                 }
             }
+            // "Not now" should mean unspent; should it not, a refusal that follows is to be told for what it is.
+            Class::Busy { .. } => {
+                self.in_doubt = presented;
+                self.take_back(txn).await;
+            }
             _ => self.take_back(txn).await,
         }
         error
