@@ -168,8 +168,17 @@ class Bearerd(Process):
                 self.addresses[fields["listener"]] = fields["address"].removeprefix("http://")
         self.url = "http://" + self.addresses["proxy"]
 
-    def is_ready(self):
-        """What /readyz says; a probe's answer need not be JSON."""
+    def wait_until_ready(self):
+        """Waits for /readyz; tells what was said when it never comes."""
+        try:
+            wait_until("/readyz says 200", self._is_ready)
+        except AssertionError as error:
+            raise AssertionError(self.story(f"does not become ready ({error})")) from None
+
+    def _is_ready(self):
+        """A probe's answer need not be JSON."""
+        if self.child.poll() is not None:
+            raise AssertionError(f"exit code {self.child.returncode}")
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(f"http://{self.addresses['probes']}/readyz", timeout=PATIENCE) as response:

@@ -34,7 +34,7 @@ class MainJob(unittest.TestCase):
     def start(self):
         bearerd = Bearerd(self.folder)
         self.addCleanup(bearerd.stop)
-        wait_until("/readyz says 200", bearerd.is_ready)
+        bearerd.wait_until_ready()
         return bearerd
 
     def redeems(self):

@@ -10,7 +10,7 @@ import grpc
 import httpx
 
 from echo import Echo, say
-from peers import INTEROP, AuthorizationServer, Bearerd, Upstream, call, configure, wait_until
+from peers import INTEROP, AuthorizationServer, Bearerd, Upstream, call, configure
 
 
 def run(*command):
@@ -73,7 +73,7 @@ class Clients(Peers):
         configure(folder, cls.server, cls.upstream, seed, cls.echo.address)
         cls.bearerd = Bearerd(folder)
         cls.addClassCleanup(cls.bearerd.stop)
-        wait_until("/readyz says 200", cls.bearerd.is_ready)
+        cls.bearerd.wait_until_ready()
         cls.url = cls.bearerd.url
 
     def tearDown(self):
