@@ -59,6 +59,8 @@ pub struct Caller {
     alive: Rc<Alive>,
     /// Requests of this connection that are being carried.
     busy: Cell<usize>,
+    /// How many it has had.
+    served: Cell<u64>,
     /// When the last of them ended, or the connection began.
     quiet_since: Cell<Stopwatch>,
 }
@@ -86,13 +88,25 @@ impl Caller {
         Place::take(&totals.connections, limit)?.keep();
         alive.count.set(alive.count.get() + 1);
         let (totals, alive) = (Arc::clone(totals), Rc::clone(alive));
-        Some(Rc::new(Self { totals, alive, busy: Cell::new(0), quiet_since: Cell::new(Stopwatch::start()) }))
+        Some(Rc::new(Self {
+            totals,
+            alive,
+            busy: Cell::new(0),
+            served: Cell::new(0),
+            quiet_since: Cell::new(Stopwatch::start()),
+        }))
     }
 
     /// Whether a request of this connection is being carried.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.busy.get() > 0
+    }
+
+    /// How many requests it has had.
+    #[must_use]
+    pub fn served(&self) -> u64 {
+        self.served.get()
     }
 
     /// When it last was, or when the connection began.
@@ -106,6 +120,7 @@ impl Caller {
     pub fn carry(self: &Rc<Self>, limit: usize) -> Option<Carrying> {
         Place::take(&self.totals.requests, limit)?.keep();
         self.busy.set(self.busy.get() + 1);
+        self.served.set(self.served.get() + 1);
         Some(Carrying { caller: Rc::clone(self) })
     }
 }
