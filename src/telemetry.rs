@@ -110,18 +110,17 @@ const fn event(name: &'static str, meaning: &'static str) -> Event {
 /// Dependencies that would write header values or bytes of a body, and the most that each may say, `-vvv` included.
 ///
 /// Read in the sources of the versions in Cargo.lock. hyper and hyper-util are built without their `tracing` feature and
-/// say nothing; the clamp holds for a build in which another crate turns it on (`hyper::proto::h1` then logs unparsable
-/// header values). h2's frames leave fields and payload out of what they print, but `h2::frame` and `h2::hpack` print single
-/// header values and raw blocks that they refuse, and `h2::proto::connection` and `h2::codec` the debug data of a
-/// GOAWAY, which a server may fill with the request. rustls prints whole handshake messages at TRACE: tickets of
-/// resumption among them.
+/// say nothing; the clamp holds for a build in which another crate turns it on (`hyper::proto::h1::role` then prints a
+/// Content-Length that it refuses). h2's frames leave fields and payload out of what they print, but three places print
+/// the debug data of a GOAWAY, which a server may fill with what it was sent, and `h2::frame::headers` prints a TE that it
+/// refuses. rustls prints whole handshake messages at TRACE: tickets of resumption among them.
 const CLAMPED: &[(&str, LevelFilter)] = &[
     ("hyper", LevelFilter::INFO),
     ("hyper_util", LevelFilter::INFO),
-    ("h2::frame", LevelFilter::INFO),
-    ("h2::hpack", LevelFilter::INFO),
     ("h2::codec", LevelFilter::INFO),
+    ("h2::frame::headers", LevelFilter::INFO),
     ("h2::proto::connection", LevelFilter::INFO),
+    ("h2::proto::streams::state", LevelFilter::INFO),
     ("rustls", LevelFilter::DEBUG),
 ];
 
@@ -265,9 +264,12 @@ mod tests {
     #[test]
     fn what_could_show_a_header_stays_silent_at_the_highest_verbosity() {
         let all = filter(Level::TRACE, Verbosity { quiet: false, verbose: 9 });
-        for target in
-            ["h2::frame::headers", "h2::hpack::decoder", "h2::codec::framed_read", "hyper::proto::h1::role"]
-        {
+        for target in [
+            "h2::frame::headers",
+            "h2::proto::connection",
+            "h2::codec::framed_read",
+            "hyper::proto::h1::role",
+        ] {
             assert!(!all.would_enable(target, &Level::DEBUG), "{target}");
         }
         assert!(!all.would_enable("rustls::client::hs", &Level::TRACE));
