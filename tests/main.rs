@@ -14,3 +14,6 @@ mod authgear_profile;
 mod strict_profile;
 /// The other tools do what the tests believe of them.
 mod tools;
+
+/// A grant is kept alive over real sockets and a real file, whatever the token endpoint does.
+mod refreshing;

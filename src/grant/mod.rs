@@ -1,15 +1,83 @@
 //! Keeps one grant alive: the control plane's half of the program.
 
+pub mod client_auth;
+pub mod endpoint;
 pub mod error;
+pub mod lineage;
+pub mod refresher;
 pub mod schedule;
 pub mod status;
 pub mod wire;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{mpsc, watch};
+
+use self::endpoint::TokenEndpoint;
+use self::refresher::{Command, Parts, Refresher};
+use self::status::{Board, Status};
+use crate::clock::Clock;
 use crate::secret::{ClientSecret, RefreshToken};
-use crate::token::GrantName;
+use crate::store::Store;
+use crate::token::{self, GrantName, Reader};
+
+/// How many commands may wait for a refresher that is in the middle of a refresh.
+const COMMANDS: usize = 8;
+
+/// A grant that is being kept alive.
+pub struct Handle {
+    /// Where routes read the access token; may be cloned.
+    pub reader: Reader,
+    /// Where operators look.
+    pub board: Board,
+    commands: mpsc::Sender<Command>,
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+/// Starts to keep a grant alive, on the runtime that this is called on.
+#[must_use]
+pub fn spawn(
+    params: Params,
+    endpoint: Arc<dyn TokenEndpoint>,
+    store: Arc<dyn Store>,
+    clock: Clock,
+    dice: fn() -> f64,
+) -> Handle {
+    let (publisher, reader) = token::seam(clock.clone());
+    let board = Board::new(Status::starting(clock.now(), store.place()));
+    let (commands, inbox) = mpsc::channel(COMMANDS);
+    let (stop, stopped) = watch::channel(false);
+    let parts = Parts {
+        params,
+        endpoint,
+        store,
+        publisher,
+        clock,
+        dice,
+        board: board.clone(),
+        commands: inbox,
+        stop: stopped,
+    };
+    let task = tokio::spawn(Refresher::new(parts).run());
+    Handle { reader, board, commands, stop, task }
+}
+
+impl Handle {
+    /// Tells the refresher something; false when it has too much to hear already.
+    pub fn tell(&self, command: Command) -> bool {
+        self.commands.try_send(command).is_ok()
+    }
+
+    /// Ends the refresher; a refresh in flight, and the save of its answer, are finished first (R16).
+    pub async fn stop(self) {
+        // Nobody listens only when the refresher has ended already.
+        let _ = self.stop.send(true);
+        let _ = self.task.await;
+    }
+}
 
 /// What `[oauth]` or `[grant.NAME]` says, resolved.
 #[derive(Clone, Debug, PartialEq)]

@@ -101,10 +101,20 @@ pub fn salvage(answer: &Answer) -> Option<RefreshToken> {
 /// Reads the rest of an answer: the access token, or why there is none.
 ///
 /// # Errors
-/// With the class that `engine.md` §5 gives: by status first, and only a string `error` in a body counts.
-pub fn read(answer: &Answer) -> Result<Issued, RefreshError> {
+/// With the class that `engine.md` §5 gives: by status first, and only a string `error` in a body counts. A server
+/// that quotes `presented` in its error is not repeated.
+pub fn read(answer: &Answer, presented: Option<&RefreshToken>) -> Result<Issued, RefreshError> {
+    read_unscrubbed(answer).map_err(|mut error| {
+        if let Some(token) = presented {
+            error.sentence = error.sentence.replace(token.expose(), "[refresh token]");
+        }
+        error
+    })
+}
+
+fn read_unscrubbed(answer: &Answer) -> Result<Issued, RefreshError> {
     let members = Members::of(&answer.body);
-    let error = members.as_ref().and_then(|members| OauthError::of(members));
+    let error = members.as_ref().and_then(OauthError::of);
     if answer.status.is_success() && error.is_none() {
         return read_token(answer, members.as_ref());
     }

@@ -1,4 +1,17 @@
-//! Who may ask: Host, Origin and Sec-Fetch-Site are looked at before any token is. Pure.
+//! Who may ask: target, Host, Origin and Sec-Fetch-Site are looked at before any token is. Pure.
+//!
+//! A page that rebinds a name of its own to this address sends its own name as Host: only the Host check stops it. A
+//! page of another site sends our Host, but also an Origin or a Sec-Fetch-Site. Programs send neither (proxy.md §6).
+
+use bytes::Bytes;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderValue, ORIGIN, VARY,
+};
+use http::request::Parts;
+use http::{Method, Response, StatusCode, Version};
+
+use super::error::{Code, ProxyError};
 
 /// What `[guard]` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,3 +45,179 @@ impl Default for Params {
         }
     }
 }
+
+/// Stands before a listener.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    params: Params,
+    route_hosts: Vec<String>,
+}
+
+/// What follows for a request that was not refused.
+#[derive(Debug)]
+pub enum Admission {
+    /// It may go on; the host it asked for, lower case and without port. HTTP/1.0 may name none.
+    Forward(Option<String>),
+    /// A preflight of an allowed origin: answered here, never forwarded.
+    Answer(Response<Bytes>),
+}
+
+impl Guard {
+    /// A guard that lets `route_hosts` pass beside the allowed hosts.
+    #[must_use]
+    pub fn new(params: &Params, route_hosts: impl IntoIterator<Item = String>) -> Self {
+        Self { params: params.clone(), route_hosts: route_hosts.into_iter().collect() }
+    }
+
+    /// Whether a request may go on.
+    ///
+    /// # Errors
+    /// 400, 403 or 405, before any token has been looked at.
+    pub fn admit(&self, head: &Parts) -> Result<Admission, ProxyError> {
+        well_formed(head)?;
+        let host = host_of(head)?;
+        if let Some(host) = &host
+            && !self.params.allowed_hosts.contains(host)
+            && !self.route_hosts.contains(host)
+        {
+            return Err(ProxyError::new(
+                Code::HostNotAllowed,
+                "The request's Host is not one of `guard.allowed_hosts`.",
+            ));
+        }
+        let listed = self.check_origin(head)?;
+        self.check_fetch_site(head, listed)?;
+        if head.method == Method::OPTIONS && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
+            return preflight(head, listed).map(Admission::Answer);
+        }
+        Ok(Admission::Forward(host))
+    }
+
+    /// Whether the request comes from a listed origin; an error when it comes from one that may not ask.
+    fn check_origin(&self, head: &Parts) -> Result<bool, ProxyError> {
+        let mut origins = head.headers.get_all(ORIGIN).iter();
+        let (Some(origin), second) = (origins.next(), origins.next()) else { return Ok(false) };
+        let origin = origin.to_str().unwrap_or_default().to_ascii_lowercase();
+        let listed = second.is_none() && origin != "null" && self.params.allowed_origins.contains(&origin);
+        let same = || second.is_none() && is_same_origin(&origin, head);
+        match self.params.browser {
+            _ if listed => Ok(true),
+            Browser::Off => Ok(false),
+            Browser::SameOrigin if same() => Ok(false),
+            _ => Err(foreign_page()),
+        }
+    }
+
+    /// Browsers alone send Sec-Fetch-Site. `same-site` is another port of this machine, and as foreign as any.
+    fn check_fetch_site(&self, head: &Parts, listed: bool) -> Result<(), ProxyError> {
+        let mut sites = head.headers.get_all("sec-fetch-site").iter();
+        let allowed = match self.params.browser {
+            Browser::Off => true,
+            _ if listed => true,
+            Browser::Deny => sites.next().is_none(),
+            Browser::SameOrigin => sites.all(|site| site == "same-origin" || site == "none"),
+        };
+        if allowed { Ok(()) } else { Err(foreign_page()) }
+    }
+}
+
+fn foreign_page() -> ProxyError {
+    ProxyError::new(
+        Code::OriginNotAllowed,
+        "A web page asked, and its origin is not one of `guard.allowed_origins` (see also `guard.browser`).",
+    )
+}
+
+fn malformed(why: &str) -> ProxyError {
+    ProxyError::new(Code::Malformed, why).closing()
+}
+
+/// Method and target, as far as a gateway can trust them (P22 to P25).
+fn well_formed(head: &Parts) -> Result<(), ProxyError> {
+    if head.method == Method::CONNECT || head.method == Method::TRACE {
+        // A tunnel would carry the token anywhere, and TRACE sends it back.
+        let detail = format!("{} is not carried by this proxy.", head.method);
+        return Err(ProxyError::method_not_allowed(detail, &[]).closing());
+    }
+    let (uri, path) = (&head.uri, head.uri.path());
+    if path == "*" {
+        let asks_options = head.method == Method::OPTIONS;
+        return if asks_options { Ok(()) } else { Err(malformed("Only OPTIONS may ask for `*`.")) };
+    }
+    match uri.scheme_str() {
+        None if uri.authority().is_some() => return Err(malformed("The request's target is no path.")),
+        None | Some("http" | "https") => {}
+        Some(_) => return Err(malformed("The request's target has a scheme other than http and https.")),
+    }
+    if !path.starts_with('/') {
+        return Err(malformed("The request's target does not begin with `/`."));
+    }
+    Ok(())
+}
+
+/// The one host that a request names, in Host, in `:authority` or in an absolute target; all that are there agree.
+fn host_of(head: &Parts) -> Result<Option<String>, ProxyError> {
+    let mut named = head.headers.get_all(HOST).iter();
+    let (host, second) = (named.next(), named.next());
+    if second.is_some() {
+        return Err(malformed("The request has more than one Host."));
+    }
+    let host = host.map(|value| value.to_str().unwrap_or_default());
+    let target = head.uri.authority().map(http::uri::Authority::as_str);
+    let named = match (host, target) {
+        (Some(host), Some(target)) if !host.eq_ignore_ascii_case(target) => {
+            return Err(malformed("The request's target and its Host disagree."));
+        }
+        (Some(host), _) => host,
+        (None, Some(target)) if head.version == Version::HTTP_2 => target,
+        (None, _) if head.version == Version::HTTP_10 => return Ok(None),
+        (None, _) => return Err(malformed("The request has no Host.")),
+    };
+    parse_host(named).map(Some).ok_or_else(|| malformed("The request's Host is not a host."))
+}
+
+/// `host[:port]` to the host alone, lower case; nothing else is a host.
+fn parse_host(text: &str) -> Option<String> {
+    if let Some(rest) = text.strip_prefix('[') {
+        let (address, port) = rest.split_once(']')?;
+        address.parse::<std::net::Ipv6Addr>().ok()?;
+        let port = if port.is_empty() { "" } else { port.strip_prefix(':')? };
+        return is_port(port).then(|| format!("[{}]", address.to_ascii_lowercase()));
+    }
+    let (host, port) = text.split_once(':').unwrap_or((text, ""));
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%".contains(&byte);
+    (!host.is_empty() && host.bytes().all(legal) && is_port(port)).then(|| host.to_ascii_lowercase())
+}
+
+fn is_port(text: &str) -> bool {
+    text.is_empty() || text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn is_same_origin(origin: &str, head: &Parts) -> bool {
+    let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let host = host.or(head.uri.authority().map(http::uri::Authority::as_str));
+    host.is_some_and(|host| origin == format!("http://{}", host.to_ascii_lowercase()))
+}
+
+/// The answer to a preflight: 204 with the exact origin when it is listed.
+fn preflight(head: &Parts, listed: bool) -> Result<Response<Bytes>, ProxyError> {
+    let Some(origin) = head.headers.get(ORIGIN).filter(|_| listed) else { return Err(foreign_page()) };
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    headers.insert(VARY, HeaderValue::from_static("Origin"));
+    let asked = [
+        (ACCESS_CONTROL_REQUEST_METHOD, ACCESS_CONTROL_ALLOW_METHODS),
+        (ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_ALLOW_HEADERS),
+    ];
+    for (asked, allowed) in asked {
+        if let Some(value) = head.headers.get(asked) {
+            headers.insert(allowed, value.clone());
+        }
+    }
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 pub mod carrying;
 pub mod error;
 pub mod guard;
+pub mod headers;
 pub mod route;
 pub mod upstream;
 

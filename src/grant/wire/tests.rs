@@ -2,6 +2,10 @@
 
 use super::*;
 
+fn read(answer: &Answer) -> Result<Issued, RefreshError> {
+    super::read(answer, None)
+}
+
 fn answer(status: u16, body: &str) -> Answer {
     Answer {
         status: StatusCode::from_u16(status).unwrap(),
@@ -191,8 +195,8 @@ fn forms_are_encoded_once_and_repeat_nothing() {
 fn metadata_of_another_issuer_are_not_used() {
     let document =
         |issuer: &str, endpoint: &str| format!(r#"{{"issuer":"{issuer}","token_endpoint":"{endpoint}"}}"#);
-    let read = |body: String| read_metadata("https://id.example", body.as_bytes());
-    let good = read(document("https://id.example", "https://id.example/token")).unwrap();
+    let metadata = |body: String| read_metadata("https://id.example", body.as_bytes());
+    let good = metadata(document("https://id.example", "https://id.example/token")).unwrap();
     assert_eq!(good.auth_methods, ["client_secret_basic"]);
     let rows = [
         (document("https://id.example/", "https://id.example/token"), "issuer_mismatch"),
@@ -203,7 +207,7 @@ fn metadata_of_another_issuer_are_not_used() {
         ("<html>".to_owned(), "discovery_failed"),
     ];
     for (body, code) in rows {
-        assert_eq!(read(body.clone()).unwrap_err().code, code, "{body}");
+        assert_eq!(metadata(body.clone()).unwrap_err().code, code, "{body}");
     }
 }
 
@@ -218,4 +222,12 @@ fn no_bytes_make_it_panic() {
             let _ = (salvage(&torn), read(&torn));
         }
     }
+}
+
+#[test]
+fn a_server_that_quotes_the_refresh_token_is_not_repeated() {
+    let quoting =
+        answer(400, r#"{"error":"invalid_grant","error_description":"token canary-R1 is unknown"}"#);
+    let error = super::read(&quoting, Some(&RefreshToken::new("canary-R1"))).unwrap_err();
+    assert!(!error.sentence.contains("canary"), "{error}");
 }

@@ -1,0 +1,164 @@
+//! One HTTP exchange on a connection of its own, which knows whether anything was sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls_pki_types::ServerName;
+use zeroize::Zeroizing;
+
+use super::io::{Counted, Gated, Stream, Written};
+use super::{CONNECT, LARGEST_ANSWER};
+use crate::clock::{self, Clock};
+use crate::grant::wire::Answer;
+use crate::net;
+use crate::tls::{Alpn, Tls};
+
+/// How a redeem ended: bytes only, no judgement.
+#[derive(Debug)]
+pub enum Redeemed {
+    /// Not one byte of the request left: it is safe to try again. Says why.
+    NotSent(String),
+    /// Something left, and no answer came: the server may have rotated. Says why.
+    Unanswered(String),
+    /// An answer came, perhaps cut off.
+    Answer(Answer),
+}
+
+/// What to send, and where.
+pub struct Exchange<'a> {
+    pub(super) uri: Uri,
+    pub(super) method: Method,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Zeroizing<String>,
+    pub(super) tls: &'a Tls,
+    pub(super) clock: &'a Clock,
+    pub(super) connect_to: Option<&'a (String, u16)>,
+    pub(super) timeout: Duration,
+}
+
+impl Exchange<'_> {
+    /// Connects, sends, reads. The timeout is over all of it; below TLS nothing is written once it has passed, also
+    /// when the process slept through it.
+    pub async fn run(self) -> Redeemed {
+        let written = Written::default();
+        let deadline = clock::in_(self.timeout);
+        let sent = Arc::clone(&written.0);
+        match tokio::time::timeout_at(deadline, self.attempt(written, deadline)).await {
+            Ok(redeemed) => redeemed,
+            Err(_elapsed) => judge(&Written(sent), "no answer in time"),
+        }
+    }
+
+    async fn attempt(mut self, written: Written, deadline: tokio::time::Instant) -> Redeemed {
+        let stream = match self.connect(&written).await {
+            Ok(stream) => stream,
+            Err(why) => return Redeemed::NotSent(why),
+        };
+        let (mut sender, connection) = match http1::handshake(TokioIo::new(stream)).await {
+            Ok(parts) => parts,
+            Err(error) => return judge(&written, &told(&error)),
+        };
+        // The connection is driven beside the request, and dropped with it.
+        let driver = Abort(tokio::spawn(connection));
+        let request = match self.request() {
+            Ok(request) => request,
+            Err(why) => return Redeemed::NotSent(why),
+        };
+        let redeemed = match sender.send_request(request).await {
+            Ok(response) => Redeemed::Answer(read(response, deadline).await),
+            Err(error) => judge(&written, &told(&error)),
+        };
+        drop(driver);
+        redeemed
+    }
+
+    fn request(&mut self) -> Result<Request<Full<Bytes>>, String> {
+        let authority = self.uri.authority().ok_or("the endpoint has no host")?;
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|error| error.to_string())?;
+        let mut headers = std::mem::take(&mut self.headers);
+        headers.insert(header::HOST, host);
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        let target = self.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        let mut request = Request::new(Full::new(Bytes::copy_from_slice(self.body.as_bytes())));
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = target.parse().map_err(|_| "the endpoint's path is not one".to_owned())?;
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+
+    async fn connect(&self, written: &Written) -> Result<Counted<Stream>, String> {
+        let secure = self.uri.scheme_str() == Some("https");
+        let host = self.uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let port = self.uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let (to, at) = self.connect_to.map_or((host, port), |(to, at)| (to.as_str(), *at));
+        let socket = net::dial(to, at, CONNECT.min(self.timeout))
+            .await
+            .map_err(|error| format!("cannot connect to {to} port {at}: {error}"))?;
+        let deadline = self.clock.now().plus(self.timeout);
+        let gated = Gated::new(socket, deadline, self.clock.clone());
+        if !secure {
+            return Ok(Counted::new(Stream::Plain(gated), written.clone()));
+        }
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|_| format!("`{host}` cannot be in a certificate"))?;
+        let handshake = self.tls.connector(Alpn::Http1).connect(name, gated);
+        match tokio::time::timeout_at(clock::in_(CONNECT), handshake).await {
+            Ok(Ok(stream)) => Ok(Counted::new(Stream::Tls(Box::new(stream)), written.clone())),
+            Ok(Err(error)) => Err(format!("TLS with {host} failed: {error}")),
+            Err(_elapsed) => Err(format!("TLS with {host} took too long")),
+        }
+    }
+}
+
+const USER_AGENT: &str = concat!("bearerd/", env!("CARGO_PKG_VERSION"));
+
+/// Nothing written means not sent; anything else is in doubt.
+fn judge(written: &Written, why: &str) -> Redeemed {
+    if written.any() { Redeemed::Unanswered(why.to_owned()) } else { Redeemed::NotSent(why.to_owned()) }
+}
+
+/// hyper's errors hide their cause one level down.
+fn told(error: &hyper::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+/// As much of the body as comes, up to the limit: even half an answer may hold a new refresh token.
+async fn read(response: Response<Incoming>, deadline: tokio::time::Instant) -> Answer {
+    // A little before the deadline of the whole, so that what has come by then is kept.
+    let deadline = deadline - std::time::Duration::from_millis(50);
+    let (head, mut incoming) = response.into_parts();
+    let mut body = Zeroizing::new(Vec::new());
+    let complete = loop {
+        match tokio::time::timeout_at(deadline, incoming.frame()).await {
+            Ok(None) => break true,
+            Ok(Some(Err(_))) | Err(_) => break false,
+            Ok(Some(Ok(frame))) => {
+                let data = frame.into_data().unwrap_or_default();
+                if body.len() + data.len() > LARGEST_ANSWER {
+                    break false;
+                }
+                body.extend_from_slice(&data);
+            }
+        }
+    };
+    Answer { status: head.status, headers: head.headers, body, complete }
+}
+
+struct Abort<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Drop for Abort<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,296 @@
+//! The token endpoint: what is asked of it, and the real one behind HTTP.
+
+mod exchange;
+mod io;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+
+pub use self::exchange::{Exchange, Redeemed};
+use super::error::{Class, RefreshError};
+use super::wire::{self, Answer, Form, Metadata};
+use super::{Params, Server, client_auth};
+use crate::clock::Clock;
+use crate::secret::{ClientSecret, RefreshToken};
+use crate::tls::Tls;
+
+/// What these methods return: boxed, because there is a real endpoint and a scripted one.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A token endpoint.
+pub trait TokenEndpoint: Send + Sync {
+    /// Finds out where and as whom to ask, presenting no refresh token: discovery, and the client's secret.
+    ///
+    /// # Errors
+    /// When either is not to be had.
+    fn prepare(&self) -> Pending<'_, Result<Prepared, RefreshError>>;
+
+    /// The one exchange: presents `presented`, or asks without (`client_credentials`). Not cancelled by anybody.
+    fn redeem<'a>(
+        &'a self,
+        prepared: &'a Prepared,
+        presented: Option<&'a RefreshToken>,
+    ) -> Pending<'a, Redeemed>;
+
+    /// Forgets what was found out, because it led to a verdict that a person has to act on.
+    fn forget(&self) {}
+}
+
+/// Where and as whom to ask.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// The token endpoint.
+    pub endpoint: Uri,
+    /// What the server's metadata say of client authentication; empty without.
+    pub auth_methods: Vec<String>,
+    /// The client's secret, read just now (R29).
+    pub secret: Option<ClientSecret>,
+}
+
+/// The real one: every exchange on a connection of its own (R24).
+pub struct HttpEndpoint {
+    params: Params,
+    tls: Tls,
+    clock: Clock,
+    discovered: Mutex<Option<Metadata>>,
+}
+
+impl HttpEndpoint {
+    /// The endpoint that `params` names.
+    #[must_use]
+    pub fn new(params: Params, tls: Tls, clock: Clock) -> Self {
+        Self { params, tls, clock, discovered: Mutex::new(None) }
+    }
+
+    async fn metadata(&self) -> Result<Metadata, RefreshError> {
+        let (issuer, named) = match &self.params.server {
+            Server::Endpoint { token_endpoint } => return named_endpoint(token_endpoint),
+            Server::Issuer { issuer, token_endpoint } => (issuer, token_endpoint),
+        };
+        if let Some(token_endpoint) = named {
+            return named_endpoint(token_endpoint);
+        }
+        if let Some(known) = self.discovered.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+            return Ok(known);
+        }
+        let found = self.discover(issuer).await?;
+        *self.discovered.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
+        Ok(found)
+    }
+
+    /// OpenID Connect's document first, then RFC 8414's: more servers have the former.
+    async fn discover(&self, issuer: &str) -> Result<Metadata, RefreshError> {
+        let mut answer = self.fetch(&openid_document(issuer)).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            answer = self.fetch(&oauth_document(issuer)).await?;
+        }
+        if answer.status == StatusCode::OK {
+            return wire::read_metadata(issuer, &answer.body);
+        }
+        Err(discovery_refused(issuer, &answer))
+    }
+
+    async fn fetch(&self, document: &str) -> Result<Answer, RefreshError> {
+        let unreachable = |why: &str| {
+            RefreshError::new(
+                Class::NotSent,
+                "discovery_failed",
+                format!("{document} cannot be fetched: {why}."),
+            )
+        };
+        let uri: Uri = document.parse().map_err(|_| unreachable("it is not a URL"))?;
+        let exchange = self.exchange(uri, Method::GET, HeaderMap::new(), zeroize::Zeroizing::default());
+        match exchange.run().await {
+            Redeemed::Answer(answer) if answer.complete => Ok(answer),
+            Redeemed::Answer(_) => Err(unreachable("the answer was cut off")),
+            Redeemed::NotSent(why) | Redeemed::Unanswered(why) => Err(unreachable(&why)),
+        }
+    }
+
+    fn exchange(
+        &self,
+        uri: Uri,
+        method: Method,
+        headers: HeaderMap,
+        body: zeroize::Zeroizing<String>,
+    ) -> Exchange<'_> {
+        Exchange {
+            uri,
+            method,
+            headers,
+            body,
+            tls: &self.tls,
+            clock: &self.clock,
+            connect_to: self.params.connect_to.as_ref(),
+            timeout: self.params.timeout,
+        }
+    }
+
+    /// What the flow needs comes first; what the operator added cannot replace it.
+    fn form(&self, presented: Option<&RefreshToken>) -> Form {
+        let mut form = Form::default();
+        let send_scopes = match presented {
+            Some(refresh_token) => {
+                form.add("grant_type", "refresh_token");
+                form.add("refresh_token", refresh_token.expose());
+                self.params.send_scopes_on_refresh
+            }
+            None => {
+                form.add("grant_type", "client_credentials");
+                true
+            }
+        };
+        if send_scopes && !self.params.scopes.is_empty() {
+            form.add("scope", &self.params.scopes.join(" "));
+        }
+        for resource in &self.params.resource {
+            form.add_another("resource", resource);
+        }
+        if let Some(audience) = &self.params.audience {
+            form.add("audience", audience);
+        }
+        form
+    }
+}
+
+impl TokenEndpoint for HttpEndpoint {
+    fn forget(&self) {
+        self.discovered.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    fn prepare(&self) -> Pending<'_, Result<Prepared, RefreshError>> {
+        Box::pin(async {
+            let secret = match self.params.client_secret.clone() {
+                Some(reference) => Some(read_secret(reference).await?),
+                None => None,
+            };
+            let Metadata { token_endpoint, auth_methods } = self.metadata().await?;
+            Ok(Prepared { endpoint: token_endpoint, auth_methods, secret })
+        })
+    }
+
+    fn redeem<'a>(
+        &'a self,
+        prepared: &'a Prepared,
+        presented: Option<&'a RefreshToken>,
+    ) -> Pending<'a, Redeemed> {
+        Box::pin(async move {
+            let mut form = self.form(presented);
+            let secret = prepared.secret.as_ref();
+            let method =
+                client_auth::decide(self.params.client_auth, secret.is_some(), &prepared.auth_methods);
+            let authorization = client_auth::apply(method, &self.params.client_id, secret, &mut form);
+            for (name, value) in &self.params.extra {
+                form.add(name, value);
+            }
+            let mut headers = HeaderMap::new();
+            let content = HeaderValue::from_static("application/x-www-form-urlencoded");
+            headers.insert(header::CONTENT_TYPE, content);
+            if let Some(authorization) = authorization {
+                headers.insert(header::AUTHORIZATION, authorization);
+            }
+            self.exchange(prepared.endpoint.clone(), Method::POST, headers, form.encode()).run().await
+        })
+    }
+}
+
+async fn read_secret(reference: super::Secret) -> Result<ClientSecret, RefreshError> {
+    let unreadable = |why: String| {
+        RefreshError::new(
+            Class::Misconfigured,
+            "secret_unreadable",
+            format!("The client secret is not there: {why}."),
+        )
+    };
+    match tokio::task::spawn_blocking(move || reference.read()).await {
+        Ok(read) => read.map_err(unreadable),
+        Err(error) => Err(unreadable(error.to_string())),
+    }
+}
+
+fn named_endpoint(token_endpoint: &str) -> Result<Metadata, RefreshError> {
+    let uri = token_endpoint.parse::<Uri>().ok().filter(wire::is_trustworthy).ok_or_else(|| {
+        RefreshError::new(
+            Class::Misconfigured,
+            "token_endpoint_wrong",
+            "`token_endpoint` must be an https URL, or http on loopback.",
+        )
+    })?;
+    Ok(Metadata { token_endpoint: uri, auth_methods: Vec::new() })
+}
+
+fn openid_document(issuer: &str) -> String {
+    format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'))
+}
+
+/// The well-known part goes between host and path (RFC 8414 §3.1).
+fn oauth_document(issuer: &str) -> String {
+    const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
+    let authority = issuer.find("://").map_or(0, |at| at + 3);
+    let path =
+        issuer.get(authority..).and_then(|rest| rest.find('/')).map_or(issuer.len(), |at| authority + at);
+    let (origin, path) = issuer.split_at(path);
+    format!("{origin}{WELL_KNOWN}{}", path.trim_end_matches('/'))
+}
+
+fn discovery_refused(issuer: &str, answer: &Answer) -> RefreshError {
+    let status = answer.status;
+    if status.is_redirection() {
+        let mut error = wire::read(answer, None).err().unwrap_or_else(|| {
+            RefreshError::new(
+                Class::Misconfigured,
+                "discovery_failed",
+                format!("Discovery of {issuer} redirects."),
+            )
+        });
+        error.sentence = format!("Discovery of {issuer}: {}", error.sentence);
+        return error;
+    }
+    let transient = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+    let class = if transient { Class::NotSent } else { Class::Misconfigured };
+    RefreshError::new(
+        class,
+        "discovery_failed",
+        format!("Discovery of {issuer} was answered {status}; check `issuer`, or name `token_endpoint`."),
+    )
+    .answered(status)
+}
+
+/// The longest answer that is read (R27).
+const LARGEST_ANSWER: usize = 1024 * 1024;
+
+/// Bounds of the parts of one exchange; `timeout` bounds the whole (R27).
+const CONNECT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn well_known_documents_stand_where_the_specifications_say() {
+        for (issuer, openid, oauth) in [
+            (
+                "https://a.example",
+                "https://a.example/.well-known/openid-configuration",
+                "https://a.example/.well-known/oauth-authorization-server",
+            ),
+            (
+                "https://a.example/realms/x",
+                "https://a.example/realms/x/.well-known/openid-configuration",
+                "https://a.example/.well-known/oauth-authorization-server/realms/x",
+            ),
+            (
+                "https://a.example/",
+                "https://a.example/.well-known/openid-configuration",
+                "https://a.example/.well-known/oauth-authorization-server",
+            ),
+        ] {
+            assert_eq!(openid_document(issuer), openid);
+            assert_eq!(oauth_document(issuer), oauth);
+        }
+    }
+}

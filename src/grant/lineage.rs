@@ -1,0 +1,158 @@
+//! Which refresh token is ours to present: the one that rests, or a new seed. Pure.
+
+use crate::secret::{RefreshToken, random_hex};
+use crate::store::{Record, SEEDS_REMEMBERED};
+
+use super::error::{Class, RefreshError};
+
+/// What a record must belong to (R45).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The issuer, or the token endpoint where none is configured.
+    pub issuer: String,
+    /// The client.
+    pub client_id: String,
+}
+
+/// The record to go on with.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Line {
+    /// It rests in the store.
+    Rests(Record),
+    /// It begins with a seed, or without a refresh token at all, and has to be saved first.
+    Begins(Record),
+}
+
+/// Decides between what rests and the seed (R44): a seed that the record has met is history, an unknown one is an
+/// operator's word.
+///
+/// # Errors
+/// [`Class::Misconfigured`] for a record of another issuer or client; [`Class::Refused`] when there is neither record
+/// nor seed.
+pub fn decide(
+    record: Option<Record>,
+    identity: &Identity,
+    seed: Option<&RefreshToken>,
+    needs_refresh_token: bool,
+) -> Result<Line, RefreshError> {
+    match (record, seed) {
+        (Some(record), _) if !belongs(&record, identity) => Err(foreign(&record)),
+        (Some(record), Some(seed)) if !record.seeds.contains(&seed.fingerprint()) => {
+            Ok(Line::Begins(begin(identity, Some(seed), record.seeds)))
+        }
+        (Some(record), _) if needs_refresh_token && record.refresh_token.is_none() => Err(no_grant()),
+        (Some(record), _) => Ok(Line::Rests(record)),
+        (None, None) if needs_refresh_token => Err(no_grant()),
+        (None, seed) => Ok(Line::Begins(begin(identity, seed, Vec::new()))),
+    }
+}
+
+fn belongs(record: &Record, identity: &Identity) -> bool {
+    record.issuer == identity.issuer && record.client_id == identity.client_id
+}
+
+fn begin(
+    identity: &Identity,
+    seed: Option<&RefreshToken>,
+    mut seeds: Vec<crate::secret::Fingerprint>,
+) -> Record {
+    seeds.extend(seed.map(RefreshToken::fingerprint));
+    seeds.drain(..seeds.len().saturating_sub(SEEDS_REMEMBERED));
+    Record {
+        lineage: random_hex(8),
+        generation: 0,
+        issuer: identity.issuer.clone(),
+        client_id: identity.client_id.clone(),
+        refresh_token: seed.cloned(),
+        access_token: None,
+        seeds,
+        quiet_redeems: 0,
+        intent: None,
+        refused: None,
+    }
+}
+
+fn foreign(record: &Record) -> RefreshError {
+    RefreshError::new(
+        Class::Misconfigured,
+        "store_of_another_client",
+        format!(
+            "The store holds a refresh token of client `{}` at {}, which is not the configured one; it is presented \
+             to nobody else. Give this grant another `store.path`, or configure that client.",
+            record.client_id, record.issuer
+        ),
+    )
+}
+
+fn no_grant() -> RefreshError {
+    RefreshError::new(
+        Class::Refused,
+        "no_grant",
+        "There is no refresh token yet: configure a seed with `refresh_token = { file = … }`.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity { issuer: "https://id.example".to_owned(), client_id: "billing".to_owned() }
+    }
+
+    fn decided(record: Option<Record>, seed: Option<&str>) -> Result<Line, RefreshError> {
+        decide(record, &identity(), seed.map(RefreshToken::new).as_ref(), true)
+    }
+
+    fn begun(seed: &str) -> Record {
+        let Ok(Line::Begins(record)) = decided(None, Some(seed)) else { panic!("a seed begins a line") };
+        record
+    }
+
+    #[test]
+    fn a_seed_that_was_met_before_never_displaces_what_rests() {
+        let rotated = Record { refresh_token: Some(RefreshToken::new("R7")), ..begun("seed-1") };
+        assert_eq!(decided(Some(rotated.clone()), Some("seed-1")).unwrap(), Line::Rests(rotated.clone()));
+        assert_eq!(decided(Some(rotated.clone()), None).unwrap(), Line::Rests(rotated));
+    }
+
+    #[test]
+    fn an_unknown_seed_begins_a_new_line_and_the_old_seeds_stay_known() {
+        let Line::Begins(second) = decided(Some(begun("seed-1")), Some("seed-2")).unwrap() else { panic!() };
+        assert_eq!(second.refresh_token, Some(RefreshToken::new("seed-2")));
+        let again = decided(Some(second.clone()), Some("seed-1")).unwrap();
+        assert_eq!(again, Line::Rests(second), "a restart with the first seed file is no new seed");
+    }
+
+    #[test]
+    fn only_the_last_seeds_are_remembered() {
+        let last =
+            (0..100).fold(begun("seed"), |record, n| match decided(Some(record), Some(&format!("s{n}"))) {
+                Ok(Line::Begins(next)) => next,
+                other => panic!("{other:?}"),
+            });
+        assert_eq!(last.seeds.len(), SEEDS_REMEMBERED);
+        assert!(last.seeds.contains(&RefreshToken::new("s99").fingerprint()));
+    }
+
+    #[test]
+    fn a_record_of_another_issuer_or_client_is_never_ours() {
+        for record in [
+            Record { issuer: "https://evil.example".to_owned(), ..begun("seed") },
+            Record { client_id: "other".to_owned(), ..begun("seed") },
+        ] {
+            for seed in [None, Some("seed"), Some("new")] {
+                let error = decided(Some(record.clone()), seed).unwrap_err();
+                assert_eq!((error.class, error.code), (Class::Misconfigured, "store_of_another_client"));
+            }
+        }
+    }
+
+    #[test]
+    fn without_record_and_seed_a_person_has_to_act_unless_the_flow_needs_no_refresh_token() {
+        assert_eq!(decided(None, None).unwrap_err().code, "no_grant");
+        assert!(
+            matches!(decide(None, &identity(), None, false), Ok(Line::Begins(record)) if record.refresh_token.is_none())
+        );
+    }
+}

@@ -1,0 +1,232 @@
+//! The refresher's paperwork: state words, history, totals, and every log line about a grant.
+
+use std::time::Duration;
+
+use super::super::error::{Class, RefreshError};
+use super::super::status::{Attempt, Board, HISTORY, Problem, State, Status, Totals};
+use super::Done;
+use crate::clock::Moment;
+use crate::secret::RefreshToken;
+use crate::store::{Intent, Record, StoreError};
+use crate::token::{Absent, AbsentReason, GrantName};
+
+/// Keeps the status of one grant and tells about it.
+pub(super) struct Desk {
+    grant: GrantName,
+    board: Board,
+    status: Status,
+    /// Why the last attempt failed; none after a success.
+    failed: Option<(Class, Problem)>,
+    /// Why the last write to the store failed; none after one that succeeded.
+    store_problem: Option<Problem>,
+}
+
+/// What the refresher knows at this moment.
+pub(super) struct View {
+    pub(super) now: Moment,
+    pub(super) usable: bool,
+    pub(super) obtained: Option<Moment>,
+    pub(super) expires: Option<Moment>,
+    pub(super) generation: u64,
+    pub(super) next: Moment,
+    pub(super) unsaved: bool,
+    pub(super) store: String,
+}
+
+impl Desk {
+    pub(super) fn new(grant: GrantName, board: Board) -> Self {
+        let status = Status::clone(&board.look());
+        Self { grant, board, status, failed: None, store_problem: None }
+    }
+
+    /// Whether an error is of the kind of the last one: then it is told once, and waits grow.
+    pub(super) fn has_same_class(&self, error: &RefreshError) -> bool {
+        let same = |class: &Class| std::mem::discriminant(class) == std::mem::discriminant(&error.class);
+        let needs_person = |class: &Class| super::needs_a_person(*class);
+        self.failed
+            .as_ref()
+            .is_some_and(|(class, _)| same(class) || !needs_person(class) && !needs_person(&error.class))
+    }
+
+    /// Notes the end of an attempt.
+    pub(super) fn attempted(
+        &mut self,
+        cause: &'static str,
+        started: Moment,
+        now: Moment,
+        outcome: Result<Done, RefreshError>,
+        in_doubt: bool,
+    ) {
+        let took = now.since(started);
+        let label = match &outcome {
+            Ok(Done::Adopted) => "adopted",
+            Ok(_) => "success",
+            Err(error) => error.outcome(),
+        };
+        let (http_status, rotated) = match &outcome {
+            Ok(Done::Renewed { rotated, status }) => (Some(*status), *rotated),
+            Ok(Done::Unsaved { status }) => (Some(*status), true),
+            Ok(Done::Adopted) => (None, false),
+            Err(error) => (error.http_status, false),
+        };
+        let problem = outcome.as_ref().err().map(RefreshError::problem);
+        let attempt = Attempt { at: started, cause, outcome: label, took, http_status, rotated, problem };
+        self.status.history.push_front(attempt);
+        self.status.history.truncate(HISTORY);
+        count(&mut self.status.totals, cause, label, took, rotated);
+        match outcome {
+            Ok(_) => self.succeeded(cause, now, took, rotated),
+            Err(error) => self.stumbled(cause, error, in_doubt),
+        }
+    }
+
+    fn succeeded(&mut self, cause: &'static str, now: Moment, took: Duration, rotated: bool) {
+        self.failed = None;
+        self.status.last_success = Some(now);
+        self.status.consecutive_failures = 0;
+        self.status.settled = true;
+        let took_ms = millis(took);
+        tracing::info!(event = "refresh_succeeded", grant = %self.grant, cause, rotated, took_ms, "Refreshed grant {}", self.grant);
+    }
+
+    fn stumbled(&mut self, cause: &'static str, error: RefreshError, in_doubt: bool) {
+        let known = self.failed.as_ref().is_some_and(|(_, problem)| problem.code == error.code);
+        self.status.consecutive_failures += 1;
+        self.status.settled |= super::needs_a_person(error.class);
+        if error.code == "lost_rotation" && !known {
+            self.status.totals.lost_rotations += 1;
+        }
+        let (grant, code, sentence) = (&self.grant, error.code, error.sentence.as_str());
+        let failures = self.status.consecutive_failures;
+        // A failure is told once, and again when its kind changes (R56).
+        if known {
+            tracing::debug!(event = "refresh_failed", %grant, cause, code, failures, in_doubt, "{sentence}");
+        } else {
+            tracing::warn!(event = "refresh_failed", %grant, cause, code, failures, in_doubt, "{sentence}");
+        }
+        self.failed = Some((error.class, error.problem()));
+    }
+
+    /// Another process, or an earlier start, left a good token.
+    pub(super) fn adopted(&mut self, record: &Record) {
+        self.status.settled = true;
+        let (grant, generation) = (&self.grant, record.generation);
+        tracing::info!(event = "grant_adopted", %grant, generation, refresh_token = shown(record), "Took up the stored access token of grant {grant}");
+    }
+
+    /// A new refresh token is on durable storage.
+    pub(super) fn rotation_saved(&mut self, record: &Record, took: Duration) {
+        let (grant, generation) = (&self.grant, record.generation);
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        tracing::info!(event = "refresh_token_saved", %grant, generation, refresh_token = shown(record), took_us, "Saved the new refresh token of grant {grant}");
+    }
+
+    /// An earlier holder died between presenting a refresh token and saving the answer.
+    pub(super) fn intent_found(&self, intent: &Intent) {
+        let (grant, holder, presented) = (&self.grant, &intent.holder, intent.presented.short());
+        tracing::warn!(event = "intent_found", %grant, %holder, presented, "{holder} presented the refresh token of grant {grant} and saved no answer; it is tried again");
+    }
+
+    /// What was odd about an answer.
+    pub(super) fn oddities(&self, oddities: &[&'static str]) {
+        for oddity in oddities {
+            tracing::warn!(event = "answer_odd", grant = %self.grant, oddity, "The token endpoint's answer: {oddity}");
+        }
+    }
+
+    pub(super) fn store_wrote(&mut self) {
+        *self.status.totals.store_writes.entry("success").or_default() += 1;
+        self.store_problem = None;
+    }
+
+    pub(super) fn store_failed(&mut self, error: &StoreError) {
+        *self.status.totals.store_writes.entry("error").or_default() += 1;
+        let sentence = format!("The store could not be written: {error}.");
+        if self.store_problem.is_none() {
+            tracing::error!(event = "store_write_failed", grant = %self.grant, code = "store_write_failed", "{sentence}");
+        }
+        self.store_problem = Some(Problem { code: "store_write_failed", sentence });
+    }
+
+    pub(super) fn all_saved(&mut self) {
+        tracing::info!(event = "store_recovered", grant = %self.grant, "The refresh token of grant {} is saved", self.grant);
+    }
+
+    /// The program ends with a rotation that could not be saved.
+    pub(super) fn rotation_lost_with_us(&self, record: &Record) {
+        let grant = &self.grant;
+        tracing::error!(event = "rotation_unsaved_at_exit", %grant, refresh_token = shown(record), "The new refresh token of grant {grant} could not be saved and ends with this process; a new sign-in will be needed");
+    }
+
+    /// Posts a snapshot; returns what readers are told when there is no token.
+    pub(super) fn post(&mut self, view: View) -> Absent {
+        let state = self.state(&view);
+        let status = &mut self.status;
+        status.settled |= view.usable;
+        if status.state != state {
+            let (grant, was, code) =
+                (&self.grant, status.state, self.failed.as_ref().map(|(_, problem)| problem.code));
+            tracing::info!(event = "grant_state_changed", %grant, state = %state, %was, code, "Grant {grant} is {state} (was {was})");
+            status.state = state;
+            status.since = view.now;
+        }
+        status.expires = view.expires;
+        status.obtained = view.obtained;
+        status.generation = view.generation;
+        status.next_attempt = Some(view.next);
+        status.unsaved_rotation = view.unsaved;
+        status.problem =
+            self.failed.as_ref().map(|(_, problem)| problem.clone()).or_else(|| self.store_problem.clone());
+        status.store = view.store;
+        self.board.post(status.clone());
+        Absent { reason: reason(state), retry_after: whole_seconds(view.next.remaining(view.now)) }
+    }
+
+    fn state(&self, view: &View) -> State {
+        match &self.failed {
+            Some((Class::Refused, _)) => State::SignInRequired,
+            Some((Class::Misconfigured, _)) => State::Misconfigured,
+            failed if view.usable => {
+                let well = failed.is_none() && self.store_problem.is_none() && !view.unsaved;
+                if well { State::Active } else { State::Degraded }
+            }
+            None if self.status.last_success.is_none() && view.expires.is_none() => State::Starting,
+            _ => State::Unavailable,
+        }
+    }
+}
+
+fn reason(state: State) -> AbsentReason {
+    match state {
+        State::SignInRequired => AbsentReason::SignInRequired,
+        State::Misconfigured => AbsentReason::Misconfigured,
+        _ => AbsentReason::Unavailable,
+    }
+}
+
+/// Rounded up, at least one: what callers are told changes once a second at most.
+fn whole_seconds(span: Duration) -> Duration {
+    Duration::from_secs((span.as_secs() + u64::from(span.subsec_nanos() > 0)).max(1))
+}
+
+fn count(totals: &mut Totals, cause: &'static str, outcome: &'static str, took: Duration, rotated: bool) {
+    *totals.attempts.entry((cause, outcome)).or_default() += 1;
+    totals.rotations += u64::from(rotated);
+    let seconds = took.as_secs_f64();
+    totals.duration_sum += seconds;
+    let bucket = Totals::BUCKETS.iter().position(|bound| seconds <= *bound).unwrap_or(Totals::BUCKETS.len());
+    if let Some(count) = totals.durations.get_mut(bucket) {
+        *count += 1;
+    }
+}
+
+fn shown(record: &Record) -> String {
+    record
+        .refresh_token
+        .as_ref()
+        .map_or_else(String::new, |token| RefreshToken::fingerprint(token).short().to_owned())
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,286 @@
+//! The task that keeps one grant alive: wait until due, refresh, again. THE OTHER LOOP.
+//!
+//! It is the one owner of the refresh token. It alone redeems, saves and publishes, in this order: an intent is made
+//! durable, the token is redeemed, a new refresh token is saved, and only then is anything else of the answer used.
+
+mod desk;
+mod panics;
+mod redeem;
+#[cfg(test)]
+mod tests;
+mod wait;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use self::desk::Desk;
+use super::endpoint::TokenEndpoint;
+use super::error::{Class, RefreshError};
+use super::lineage::Identity;
+use super::schedule::{self, Bucket};
+use super::status::Board;
+use super::{Flow, Params};
+use crate::clock::{Clock, Moment};
+use crate::secret::{AccessTokenText, Fingerprint};
+use crate::store::{Record, SavedToken, Store, Txn};
+use crate::token::{AccessToken, Publisher};
+
+/// What others may ask of a refresher.
+pub enum Command {
+    /// Refresh now, if the pace allows it.
+    Refresh,
+    /// The configuration was read again: go on with these, and try again if a verdict stood in the way.
+    Reconfigure(Box<Params>, Arc<dyn TokenEndpoint>),
+}
+
+/// What a refresher works with; built by the composition root, or by a test.
+pub struct Parts {
+    /// What the configuration says.
+    pub params: Params,
+    /// Where refresh tokens are redeemed.
+    pub endpoint: Arc<dyn TokenEndpoint>,
+    /// Where they rest.
+    pub store: Arc<dyn Store>,
+    /// Where access tokens go.
+    pub publisher: Publisher,
+    /// The clocks.
+    pub clock: Clock,
+    /// Draws from `0.0..1.0`, for jitter.
+    pub dice: fn() -> f64,
+    /// Where snapshots of the status go.
+    pub board: Board,
+    /// What others ask.
+    pub commands: mpsc::Receiver<Command>,
+    /// Becomes true when the program ends.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// Keeps one grant alive.
+pub struct Refresher {
+    params: Params,
+    endpoint: Arc<dyn TokenEndpoint>,
+    store: Arc<dyn Store>,
+    publisher: Publisher,
+    clock: Clock,
+    dice: fn() -> f64,
+    commands: mpsc::Receiver<Command>,
+    stop: watch::Receiver<bool>,
+    desk: Desk,
+    /// The token that readers have.
+    current: Option<Current>,
+    /// What could not be saved yet; holds the lock, so that nobody presents what has been replaced.
+    unsaved: Option<Unsaved>,
+    /// When to try next, and why.
+    due: Moment,
+    cause: &'static str,
+    /// Failures in a row.
+    failures: u32,
+    /// What a verdict that needs a person rested on; when it changes, the verdict is asked for again.
+    parked_on: Option<Inputs>,
+    /// The refresh token that was presented without a verdict, so that a refusal of it means a lost rotation.
+    in_doubt: Option<Fingerprint>,
+    bucket: Bucket,
+    last_doubt: Option<Moment>,
+    generation: u64,
+}
+
+/// The token that readers have.
+struct Current {
+    text: Fingerprint,
+    obtained: Moment,
+    expires: Moment,
+    life: Duration,
+}
+
+/// A rotation that lives in memory only.
+struct Unsaved {
+    txn: Box<dyn Txn>,
+    record: Record,
+    life: Duration,
+    retry: Moment,
+    failures: u32,
+    published: bool,
+}
+
+/// What a verdict rests on: the seed, the client's secret, and what rests in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+struct Inputs {
+    seed: Option<Fingerprint>,
+    secret: Option<Fingerprint>,
+    rests: Option<(String, u64)>,
+}
+
+impl Refresher {
+    /// Sets one up; nothing happens until [`Refresher::run`].
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { params, endpoint, store, publisher, clock, dice, board, commands, stop } = parts;
+        let now = clock.now();
+        let desk = Desk::new(params.name.clone(), board);
+        Self {
+            params,
+            endpoint,
+            store,
+            publisher,
+            clock,
+            dice,
+            commands,
+            stop,
+            desk,
+            current: None,
+            unsaved: None,
+            due: now,
+            cause: "startup",
+            failures: 0,
+            parked_on: None,
+            in_doubt: None,
+            bucket: Bucket::new(),
+            last_doubt: None,
+            generation: 0,
+        }
+    }
+
+    /// Keeps the grant alive until the program ends; a refresh in flight is finished first (R16). A refused grant
+    /// waits, and heals.
+    pub async fn run(mut self) {
+        self.take_up_what_rests().await;
+        while self.wait_until_due().await {
+            let started = self.clock.now();
+            let cause = self.cause;
+            let outcome = self.refresh_guarded().await;
+            self.settle(cause, started, outcome).await;
+        }
+        self.save_before_leaving().await;
+    }
+
+    /// A stored token that is still good goes out at once; a start then costs no refresh (R12).
+    async fn take_up_what_rests(&mut self) {
+        if let Ok(Some(record)) = self.store.peek().await
+            && self.belongs(&record)
+            && self.seed_is_known(&record).await
+            && self.take_up(&record)
+        {
+            self.desk.adopted(&record);
+        }
+        self.post();
+    }
+
+    /// Publishes the record's access token if it is good and not the one that readers have; plans its refresh.
+    fn take_up(&mut self, record: &Record) -> bool {
+        let now = self.clock.now();
+        let Some(saved) = record.access_token.as_ref() else { return false };
+        let Some((obtained, expires)) = still_good(saved, now, &self.clock.boot_id()) else { return false };
+        if self.current.as_ref().is_some_and(|current| current.text == saved.text.fingerprint()) {
+            return false;
+        }
+        // What is stored is the expiry as it counts; the life it came from was a little longer.
+        self.publish(&saved.text, obtained, expires, expires.since(obtained));
+        true
+    }
+
+    /// Gives readers a token, and plans when to renew it.
+    fn publish(&mut self, text: &AccessTokenText, obtained: Moment, expires: Moment, life: Duration) {
+        let Ok(token) = AccessToken::bearer(text.clone(), self.generation + 1, expires) else { return };
+        self.generation += 1;
+        self.publisher.publish(token);
+        self.current = Some(Current { text: text.fingerprint(), obtained, expires, life });
+        let wish = schedule::refresh_at(obtained, life, self.params.margin, (self.dice)());
+        self.plan(wish, "schedule");
+    }
+
+    /// Sets the next attempt, no sooner than the pace allows.
+    fn plan(&mut self, wish: Moment, cause: &'static str) {
+        self.due = self.bucket.not_before(wish, self.clock.now());
+        self.cause = cause;
+    }
+
+    /// Draws the consequences of an attempt.
+    async fn settle(&mut self, cause: &'static str, started: Moment, outcome: Result<Done, RefreshError>) {
+        let now = self.clock.now();
+        match &outcome {
+            Ok(_) => {
+                self.failures = 0;
+                self.parked_on = None;
+            }
+            Err(error) => {
+                self.failures = if self.desk.has_same_class(error) { self.failures + 1 } else { 1 };
+                let expires = self.current.as_ref().map(|current| current.expires);
+                let wish = schedule::retry_at(error.class, self.failures, now, expires, (self.dice)());
+                self.plan(wish, "retry");
+                if needs_a_person(error.class) {
+                    self.endpoint.forget();
+                    self.parked_on = Some(self.inputs().await);
+                }
+            }
+        }
+        self.desk.attempted(cause, started, now, outcome, self.in_doubt.is_some());
+        self.post();
+    }
+
+    /// Tells readers and operators how things are.
+    fn post(&mut self) {
+        let now = self.clock.now();
+        let usable = self.current.as_ref().filter(|current| !current.expires.has_come(now));
+        let next = self.unsaved.as_ref().map_or(self.due, |unsaved| unsaved.retry);
+        let absent = self.desk.post(desk::View {
+            now,
+            usable: usable.is_some(),
+            obtained: self.current.as_ref().map(|current| current.obtained),
+            expires: self.current.as_ref().map(|current| current.expires),
+            generation: self.generation,
+            next,
+            unsaved: self.unsaved.is_some(),
+            store: self.store.place(),
+        });
+        self.publisher.explain_absence(absent);
+    }
+
+    fn identity(&self) -> Identity {
+        Identity {
+            issuer: self.params.server.identity().to_owned(),
+            client_id: self.params.client_id.clone(),
+        }
+    }
+
+    fn belongs(&self, record: &Record) -> bool {
+        let identity = self.identity();
+        record.issuer == identity.issuer && record.client_id == identity.client_id
+    }
+
+    fn needs_refresh_token(&self) -> bool {
+        matches!(self.params.flow, Flow::RefreshToken { .. })
+    }
+}
+
+/// What a refresh achieved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Done {
+    /// A new access token.
+    Renewed { rotated: bool, status: u16 },
+    /// Another process had refreshed already.
+    Adopted,
+    /// A new access token, and a new refresh token that could not be saved yet.
+    Unsaved { status: u16 },
+}
+
+/// Whether only a person can help.
+fn needs_a_person(class: Class) -> bool {
+    matches!(class, Class::Refused | Class::Misconfigured)
+}
+
+/// The moments of a stored token as they are now, if it may still be used: neither clock is before its birth or past
+/// its end; of another boot, the wall clock alone can tell (DESIGN §4).
+fn still_good(saved: &SavedToken, now: Moment, boot_id: &str) -> Option<(Moment, Moment)> {
+    let (obtained, expires) = if saved.boot_id == boot_id {
+        (saved.obtained, saved.expires)
+    } else {
+        let age = now.wall.checked_sub(saved.obtained.wall)?;
+        let left = saved.expires.wall.checked_sub(now.wall)?;
+        let expires = Moment { boot: now.boot + left, wall: saved.expires.wall };
+        (Moment { boot: now.boot.saturating_sub(age), wall: saved.obtained.wall }, expires)
+    };
+    let born = now.wall >= obtained.wall && now.boot >= obtained.boot;
+    (born && !expires.has_come(now)).then_some((obtained, expires))
+}

@@ -1,0 +1,355 @@
+//! One refresh: lock, intent, redeem, save, publish.
+
+use std::time::Duration;
+
+use super::super::endpoint::Redeemed;
+use super::super::error::{Class, RefreshError};
+use super::super::lineage::{self, Line};
+use super::super::schedule;
+use super::super::wire::{self, Answer, Issued};
+use super::panics::Guarded;
+use super::{Done, Refresher, Unsaved};
+use crate::clock::Moment;
+use crate::secret::RefreshToken;
+use crate::store::{Intent, QUIET_REDEEMS, Record, Refusal, SavedToken, StoreError, Txn};
+
+/// How long another holder may keep the lock: through one redeem and its save.
+const LOCK_SLACK: Duration = Duration::from_secs(5);
+
+/// The longest pause between two tries to save a rotation (R42).
+const SAVE_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long the end of the program waits for an unsaved rotation (R16).
+const LAST_SAVES: u32 = 5;
+
+impl Refresher {
+    /// As `refresh`, but a panic becomes an error: the loop goes on, with the store read anew (R21).
+    pub(super) async fn refresh_guarded(&mut self) -> Result<Done, RefreshError> {
+        let outcome = Guarded::new(Box::pin(self.refresh())).await;
+        outcome.unwrap_or_else(|| {
+            Err(RefreshError::new(Class::Unanswered, "internal", "The refresh met a fault of bearerd's own."))
+        })
+    }
+
+    async fn refresh(&mut self) -> Result<Done, RefreshError> {
+        let prepared = self.endpoint.prepare().await?;
+        let seed = self.seed().await;
+        let mut txn = self.begin().await?;
+        let record = self.line(&mut txn, seed.as_ref()).await?;
+        if self.take_up(&record) && !self.due.has_come(self.clock.now()) {
+            self.desk.adopted(&record);
+            return Ok(Done::Adopted);
+        }
+        self.intend(&mut txn, &record).await?;
+        let asked = self.clock.now();
+        match self.endpoint.redeem(&prepared, record.refresh_token.as_ref()).await {
+            Redeemed::NotSent(why) => {
+                self.take_back(txn).await;
+                Err(RefreshError::new(
+                    Class::NotSent,
+                    "token_endpoint_unreachable",
+                    format!("The token endpoint was not reached: {}.", wire::printable(&why)),
+                ))
+            }
+            Redeemed::Unanswered(why) => {
+                self.in_doubt = record.refresh_token.as_ref().map(RefreshToken::fingerprint);
+                Err(RefreshError::new(
+                    Class::Unanswered,
+                    "token_endpoint_unanswered",
+                    format!(
+                        "The token endpoint did not answer ({}); the refresh token is tried again.",
+                        wire::printable(&why)
+                    ),
+                ))
+            }
+            Redeemed::Answer(answer) => self.digest(txn, record, asked, &answer).await,
+        }
+    }
+
+    async fn begin(&mut self) -> Result<Box<dyn Txn>, RefreshError> {
+        let patience = self.params.timeout + LOCK_SLACK;
+        tokio::select! {
+            begun = self.store.begin(patience) => Ok(begun?),
+            // Nothing has been presented, so there is nothing to finish.
+            _ = self.stop.wait_for(|stop| *stop) => {
+                Err(RefreshError::new(Class::Store, "stopping", "The program ends."))
+            }
+        }
+    }
+
+    /// The record to go on with; a new line rests before its token is presented.
+    async fn line(
+        &mut self,
+        txn: &mut Box<dyn Txn>,
+        seed: Option<&RefreshToken>,
+    ) -> Result<Record, RefreshError> {
+        let rests = txn.record().cloned();
+        let record = match lineage::decide(rests, &self.identity(), seed, self.needs_refresh_token())? {
+            Line::Rests(record) => record,
+            Line::Begins(record) => {
+                let rests = self.commit(txn, &record).await;
+                // Without a refresh token there is nothing to lose.
+                if self.needs_refresh_token() {
+                    rests?;
+                }
+                record
+            }
+        };
+        let presented = record.refresh_token.as_ref().map(RefreshToken::fingerprint);
+        if let Some(intent) = &record.intent
+            && Some(&intent.presented) == presented.as_ref()
+        {
+            // We hold the lock, so whoever wrote this is gone without having saved an answer.
+            self.desk.intent_found(intent);
+            self.in_doubt = presented.clone();
+        }
+        match &record.refused {
+            // A verdict that was reached before the last start is not asked for again at once (R53).
+            Some(refusal) if self.cause == "startup" && Some(&refusal.presented) == presented.as_ref() => {
+                Err(refused_before(refusal))
+            }
+            _ => Ok(record),
+        }
+    }
+
+    /// No durable intent, no redeem; but for a line whose last redeems brought no new refresh token (R78).
+    async fn intend(&mut self, txn: &mut Box<dyn Txn>, record: &Record) -> Result<(), RefreshError> {
+        let Some(presented) = &record.refresh_token else { return Ok(()) };
+        let intent = Intent {
+            presented: presented.fingerprint(),
+            holder: format!("process {}", std::process::id()),
+            started: self.clock.now().wall,
+        };
+        match txn.intend(intent).await {
+            Ok(()) => Ok(()),
+            Err(error) if record.quiet_redeems >= QUIET_REDEEMS => {
+                self.desk.store_failed(&error);
+                Ok(())
+            }
+            Err(error) => {
+                self.desk.store_failed(&error);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// First the refresh token, to durable storage; then the rest.
+    async fn digest(
+        &mut self,
+        mut txn: Box<dyn Txn>,
+        mut record: Record,
+        asked: Moment,
+        answer: &Answer,
+    ) -> Result<Done, RefreshError> {
+        let presented = record.refresh_token.clone();
+        let successor = wire::salvage(answer).filter(|successor| Some(successor) != presented.as_ref());
+        let rotated = successor.is_some();
+        let mut saved = Ok(());
+        if let Some(successor) = successor {
+            record = succeeded_by(record, successor);
+            self.in_doubt = None;
+            saved = self.save_rotation(&mut txn, &record).await;
+        }
+        if answer.status.is_success() {
+            self.bucket.take(self.clock.now());
+        }
+        let issued = match wire::read(answer, presented.as_ref()) {
+            Ok(issued) => issued,
+            Err(error) => return Err(self.rue(txn, record, rotated, saved.is_ok(), error).await),
+        };
+        self.in_doubt = None;
+        self.use_token(txn, record, asked, answer.status.as_u16(), (rotated, saved.is_ok()), issued).await
+    }
+
+    async fn save_rotation(&mut self, txn: &mut Box<dyn Txn>, record: &Record) -> Result<(), StoreError> {
+        let watch = crate::clock::Stopwatch::start();
+        let saved = self.commit(txn, record).await;
+        if saved.is_ok() {
+            self.desk.rotation_saved(record, watch.elapsed());
+        }
+        saved
+    }
+
+    /// Publishes a good answer's token: at once when no rotation waits to be saved.
+    async fn use_token(
+        &mut self,
+        mut txn: Box<dyn Txn>,
+        mut record: Record,
+        asked: Moment,
+        status: u16,
+        (rotated, saved): (bool, bool),
+        issued: Issued,
+    ) -> Result<Done, RefreshError> {
+        self.desk.oddities(&issued.oddities);
+        let expires = schedule::expiry(asked, issued.life);
+        record = with_token(record, &issued, asked, expires, self.clock.boot_id(), rotated);
+        if !saved {
+            self.hold(txn, record, issued.life);
+            return Ok(Done::Unsaved { status });
+        }
+        self.publish(&issued.access_token, asked, expires, issued.life);
+        // The refresh token is safe already; if this fails, a restart costs one refresh.
+        match self.commit(&mut txn, &record).await {
+            Ok(()) => Ok(Done::Renewed { rotated, status }),
+            Err(_) => {
+                drop(txn);
+                Ok(Done::Renewed { rotated, status })
+            }
+        }
+    }
+
+    /// An answer without a usable token: what is to be kept of it?
+    async fn rue(
+        &mut self,
+        mut txn: Box<dyn Txn>,
+        mut record: Record,
+        rotated: bool,
+        saved: bool,
+        mut error: RefreshError,
+    ) -> RefreshError {
+        let presented = record.refresh_token.as_ref().map(RefreshToken::fingerprint);
+        match error.class {
+            _ if rotated && !saved => self.hold(txn, record, Duration::ZERO),
+            _ if rotated => drop(txn),
+            // The intent stands: the server may have rotated.
+            Class::Unanswered => self.in_doubt = presented,
+            Class::Refused => {
+                if self.in_doubt.is_some() && self.in_doubt == presented {
+                    error.code = "lost_rotation";
+                    error.sentence = format!(
+                        "An earlier answer of the authorization server was lost after it had replaced the refresh \
+                         token. {}",
+                        error.sentence
+                    );
+                }
+                if let Some(presented) = presented {
+                    let reason = if error.code == "lost_rotation" { "lost_rotation" } else { "rejected" };
+                    let at = self.clock.now().wall;
+                    record.refused = Some(Refusal { reason: reason.to_owned(), presented, at });
+                    record.intent = None;
+                    record.generation += 1;
+                    let _ = self.commit(&mut txn, &record).await;
+                }
+            }
+            // "Not now" should mean unspent; should it not, a refusal that follows is to be told for what it is.
+            Class::Busy { .. } => {
+                self.in_doubt = presented;
+                self.take_back(txn).await;
+            }
+            _ => self.take_back(txn).await,
+        }
+        error
+    }
+
+    fn hold(&mut self, txn: Box<dyn Txn>, record: Record, life: Duration) {
+        let retry = self.clock.now().plus(Duration::from_millis(500));
+        self.unsaved = Some(Unsaved { txn, record, life, retry, failures: 1, published: false });
+    }
+
+    async fn take_back(&mut self, txn: Box<dyn Txn>) {
+        if let Err(error) = txn.abandon().await {
+            self.desk.store_failed(&error);
+        }
+    }
+
+    async fn commit(&mut self, txn: &mut Box<dyn Txn>, record: &Record) -> Result<(), StoreError> {
+        let committed = txn.commit(record.clone()).await;
+        match &committed {
+            Ok(()) => self.desk.store_wrote(),
+            Err(error) => self.desk.store_failed(error),
+        }
+        committed
+    }
+
+    /// A rotation in memory: saved as soon as that is possible, published then, or before when the old token is no
+    /// longer usable (DESIGN §4: save before publish).
+    pub(super) async fn tend_unsaved(&mut self) {
+        let Some(mut unsaved) = self.unsaved.take() else { return };
+        let now = self.clock.now();
+        let usable = self.current.as_ref().is_some_and(|current| !current.expires.has_come(now));
+        if !unsaved.published && !usable {
+            self.publish_unsaved(&unsaved);
+            unsaved.published = true;
+        }
+        if !unsaved.retry.has_come(now) {
+            self.unsaved = Some(unsaved);
+            return;
+        }
+        let record = unsaved.record.clone();
+        match self.save_rotation(&mut unsaved.txn, &record).await {
+            Ok(()) => {
+                if !unsaved.published {
+                    self.publish_unsaved(&unsaved);
+                }
+                self.desk.all_saved();
+            }
+            Err(_) => {
+                unsaved.failures += 1;
+                let pause = Duration::from_secs(u64::from(unsaved.failures)).min(SAVE_PAUSE);
+                unsaved.retry = self.clock.now().plus(pause);
+                self.unsaved = Some(unsaved);
+            }
+        }
+    }
+
+    fn publish_unsaved(&mut self, unsaved: &Unsaved) {
+        if let Some(saved) = unsaved.record.access_token.as_ref().filter(|_| !unsaved.life.is_zero()) {
+            self.publish(&saved.text, saved.obtained, saved.expires, unsaved.life);
+        }
+    }
+
+    /// The last chance for a rotation that lives in memory only.
+    pub(super) async fn save_before_leaving(&mut self) {
+        for _ in 0..LAST_SAVES {
+            let Some(unsaved) = &mut self.unsaved else { return };
+            unsaved.retry = self.clock.now();
+            self.tend_unsaved().await;
+            if self.unsaved.is_some() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+        if let Some(unsaved) = &self.unsaved {
+            self.desk.rotation_lost_with_us(&unsaved.record);
+        }
+    }
+}
+
+/// The record with a new refresh token and nothing else changed: what is saved before anything depends on it.
+fn succeeded_by(record: Record, successor: RefreshToken) -> Record {
+    Record {
+        generation: record.generation + 1,
+        refresh_token: Some(successor),
+        quiet_redeems: 0,
+        intent: None,
+        refused: None,
+        ..record
+    }
+}
+
+fn with_token(
+    record: Record,
+    issued: &Issued,
+    asked: Moment,
+    expires: Moment,
+    boot_id: String,
+    rotated: bool,
+) -> Record {
+    let saved = SavedToken { text: issued.access_token.clone(), obtained: asked, expires, boot_id };
+    Record {
+        generation: record.generation + 1,
+        access_token: Some(saved),
+        quiet_redeems: if rotated { 0 } else { record.quiet_redeems.saturating_add(1) },
+        intent: None,
+        refused: None,
+        ..record
+    }
+}
+
+fn refused_before(refusal: &Refusal) -> RefreshError {
+    let code = if refusal.reason == "lost_rotation" { "lost_rotation" } else { "grant_rejected" };
+    RefreshError::new(
+        Class::Refused,
+        code,
+        "The authorization server refused this refresh token before the last start. Sign in again, or provide a new seed.",
+    )
+}

@@ -1,0 +1,510 @@
+//! The refresher's promises, against a scripted endpoint and a store in memory, in paused time.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use http::{HeaderMap, StatusCode};
+use tokio::sync::Notify;
+
+use super::*;
+use crate::clock::TestClock;
+use crate::grant::endpoint::{Pending, Prepared, Redeemed};
+use crate::grant::status::State;
+use crate::grant::wire::Answer;
+use crate::grant::{self, ClientAuthMethod, Handle, Margin, Server};
+use crate::secret::RefreshToken;
+use crate::store::memory::MemoryStore;
+use crate::store::{self, Intent, StoreError};
+use crate::token::GrantName;
+
+const START: Moment = Moment { boot: Duration::from_secs(100), wall: Duration::from_secs(1_800_000_000) };
+const SECOND: Duration = Duration::from_secs(1);
+
+/// One answer of the scripted endpoint.
+#[derive(Clone)]
+enum Step {
+    Says(u16, &'static str),
+    NotSent,
+    Unanswered,
+    Held(Arc<Notify>, &'static str),
+    Panics,
+}
+
+/// A token endpoint that follows a script, then repeats its last step.
+struct Script {
+    steps: Mutex<VecDeque<Step>>,
+    presented: Mutex<Vec<Option<String>>>,
+}
+
+impl Script {
+    fn of(steps: impl IntoIterator<Item = Step>) -> Arc<Self> {
+        Arc::new(Self { steps: Mutex::new(steps.into_iter().collect()), presented: Mutex::default() })
+    }
+
+    fn then(&self, steps: impl IntoIterator<Item = Step>) {
+        *self.steps.lock().unwrap() = steps.into_iter().collect();
+    }
+
+    fn presented(&self) -> Vec<String> {
+        self.presented.lock().unwrap().iter().map(|token| token.clone().unwrap_or_default()).collect()
+    }
+
+    fn redeems(&self) -> usize {
+        self.presented.lock().unwrap().len()
+    }
+}
+
+impl TokenEndpoint for Script {
+    fn prepare(&self) -> Pending<'_, Result<Prepared, RefreshError>> {
+        let endpoint = http::Uri::from_static("https://id.example/token");
+        Box::pin(async { Ok(Prepared { endpoint, auth_methods: Vec::new(), secret: None }) })
+    }
+
+    fn redeem<'a>(&'a self, _: &'a Prepared, presented: Option<&'a RefreshToken>) -> Pending<'a, Redeemed> {
+        self.presented.lock().unwrap().push(presented.map(|token| token.expose().to_owned()));
+        let step = {
+            let mut steps = self.steps.lock().unwrap();
+            if steps.len() > 1 { steps.pop_front().unwrap() } else { steps.front().unwrap().clone() }
+        };
+        Box::pin(async move {
+            match step {
+                Step::Says(status, body) => says(status, body),
+                Step::NotSent => Redeemed::NotSent("refused".to_owned()),
+                Step::Unanswered => Redeemed::Unanswered("reset".to_owned()),
+                Step::Held(release, body) => {
+                    release.notified().await;
+                    says(200, body)
+                }
+                Step::Panics => panic!("a fault of bearerd's own"),
+            }
+        })
+    }
+}
+
+fn says(status: u16, body: &str) -> Redeemed {
+    Redeemed::Answer(Answer {
+        status: StatusCode::from_u16(status).unwrap(),
+        headers: HeaderMap::new(),
+        body: zeroize::Zeroizing::new(body.as_bytes().to_vec()),
+        complete: true,
+    })
+}
+
+const GOOD: Step = Step::Says(200, r#"{"access_token":"A1","expires_in":100,"token_type":"Bearer"}"#);
+const ROTATED: Step =
+    Step::Says(200, r#"{"access_token":"A2","refresh_token":"R2","expires_in":100,"token_type":"Bearer"}"#);
+const REFUSED: Step = Step::Says(400, r#"{"error":"invalid_grant"}"#);
+
+/// A store that fails when told to, and counts.
+struct Moody {
+    inner: Arc<MemoryStore>,
+    fails: Arc<AtomicBool>,
+    commits: Arc<AtomicU32>,
+}
+
+struct MoodyTxn {
+    inner: Box<dyn Txn>,
+    fails: Arc<AtomicBool>,
+    commits: Arc<AtomicU32>,
+}
+
+fn full() -> StoreError {
+    StoreError::Io { doing: "write".to_owned(), source: std::io::ErrorKind::StorageFull.into() }
+}
+
+impl Store for Moody {
+    fn begin(&self, patience: Duration) -> store::Pending<'_, Result<Box<dyn Txn>, StoreError>> {
+        Box::pin(async move {
+            let inner = self.inner.begin(patience).await?;
+            let (fails, commits) = (Arc::clone(&self.fails), Arc::clone(&self.commits));
+            Ok(Box::new(MoodyTxn { inner, fails, commits }) as Box<dyn Txn>)
+        })
+    }
+
+    fn peek(&self) -> store::Pending<'_, Result<Option<Record>, StoreError>> {
+        self.inner.peek()
+    }
+
+    fn probe(&self) -> store::Pending<'_, Result<(), StoreError>> {
+        self.inner.probe()
+    }
+
+    fn place(&self) -> String {
+        "moody".to_owned()
+    }
+}
+
+impl Txn for MoodyTxn {
+    fn record(&self) -> Option<&Record> {
+        self.inner.record()
+    }
+
+    fn intend(&mut self, intent: Intent) -> store::Pending<'_, Result<(), StoreError>> {
+        if self.fails.load(Ordering::SeqCst) {
+            return Box::pin(async { Err(full()) });
+        }
+        self.inner.intend(intent)
+    }
+
+    fn commit(&mut self, record: Record) -> store::Pending<'_, Result<(), StoreError>> {
+        self.commits.fetch_add(1, Ordering::SeqCst);
+        if self.fails.load(Ordering::SeqCst) {
+            return Box::pin(async { Err(full()) });
+        }
+        self.inner.commit(record)
+    }
+
+    fn abandon(self: Box<Self>) -> store::Pending<'static, Result<(), StoreError>> {
+        self.inner.abandon()
+    }
+}
+
+/// A refresher with everything around it.
+struct Bench {
+    handle: Handle,
+    script: Arc<Script>,
+    store: Arc<MemoryStore>,
+    fails: Arc<AtomicBool>,
+    clock: TestClock,
+    seed: tempfile::NamedTempFile,
+}
+
+impl Bench {
+    fn new(steps: impl IntoIterator<Item = Step>) -> Self {
+        Self::resting(steps, MemoryStore::default())
+    }
+
+    fn resting(steps: impl IntoIterator<Item = Step>, store: MemoryStore) -> Self {
+        let clock = TestClock::starting_at(START);
+        let seed = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(seed.path(), "R1\n").unwrap();
+        let (script, store, fails) = (Script::of(steps), Arc::new(store), Arc::new(AtomicBool::new(false)));
+        let moody = Moody { inner: Arc::clone(&store), fails: Arc::clone(&fails), commits: Arc::default() };
+        let handle = grant::spawn(
+            params(&seed),
+            Arc::clone(&script) as Arc<dyn TokenEndpoint>,
+            Arc::new(moody),
+            Clock::Test(clock.clone()),
+            || 0.0,
+        );
+        Self { handle, script, store, fails, clock, seed }
+    }
+
+    /// Waits, in paused time, until the grant is as described.
+    async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        for _ in 0..200_000 {
+            if holds(self) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("never: {what}; {:?}", self.handle.board.look());
+    }
+
+    async fn has_token(&self) {
+        self.until("a token", |bench| bench.handle.reader.now().is_ok()).await;
+    }
+
+    async fn is(&self, state: State) {
+        self.until(state.word(), |bench| bench.handle.board.look().state == state).await;
+    }
+
+    async fn rests(&self) -> Record {
+        self.store.peek().await.unwrap().unwrap()
+    }
+
+    fn code(&self) -> &'static str {
+        self.handle.board.look().problem.as_ref().map_or("", |problem| problem.code)
+    }
+}
+
+fn params(seed: &tempfile::NamedTempFile) -> Params {
+    Params {
+        name: GrantName::new("default"),
+        server: Server::Endpoint { token_endpoint: "https://id.example/token".to_owned() },
+        client_id: "billing".to_owned(),
+        client_auth: ClientAuthMethod::None,
+        client_secret: None,
+        flow: Flow::RefreshToken { seed: Some(grant::Secret::File(seed.path().to_owned())) },
+        scopes: Vec::new(),
+        send_scopes_on_refresh: false,
+        resource: Vec::new(),
+        audience: None,
+        extra: Vec::new(),
+        margin: Margin::Share(0.2),
+        timeout: 20 * SECOND,
+        connect_to: None,
+    }
+}
+
+fn resting(text: &str, obtained: Moment, life: u64) -> Record {
+    Record {
+        lineage: "line".to_owned(),
+        generation: 7,
+        issuer: "https://id.example/token".to_owned(),
+        client_id: "billing".to_owned(),
+        refresh_token: Some(RefreshToken::new("R7")),
+        access_token: Some(SavedToken {
+            text: AccessTokenText::new(text),
+            obtained,
+            expires: obtained.plus(life as u32 * SECOND),
+            boot_id: "test-boot".to_owned(),
+        }),
+        seeds: vec![RefreshToken::new("R1").fingerprint()],
+        quiet_redeems: 0,
+        intent: None,
+        refused: None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_start_redeems_the_seed_and_saves_what_came() {
+    let bench = Bench::new([ROTATED]);
+    bench.has_token().await;
+    bench.is(State::Active).await;
+    let record = bench.rests().await;
+    assert_eq!(bench.script.presented(), ["R1"]);
+    assert_eq!(record.refresh_token, Some(RefreshToken::new("R2")));
+    assert!(record.access_token.is_some() && record.intent.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stored_token_that_is_good_costs_no_refresh() {
+    let record = resting("stored", START, 1000);
+    let bench = Bench::resting([ROTATED], MemoryStore::holding(record));
+    bench.has_token().await;
+    tokio::time::sleep(700 * SECOND).await;
+    assert_eq!(bench.script.redeems(), 0);
+    bench.until("a refresh before the expiry", |bench| bench.script.presented() == ["R7"]).await;
+    assert!(bench.clock_at() < START.plus(1000 * SECOND).wall, "in time");
+}
+
+impl Bench {
+    fn clock_at(&self) -> Duration {
+        Clock::Test(self.clock.clone()).now().wall
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_reboot_the_wall_clock_tells_whether_a_stored_token_is_good() {
+    let at = |boot: u32, wall: u32| Moment { boot: boot * SECOND, wall: START.wall + wall * SECOND };
+    let saved =
+        SavedToken { boot_id: "old".to_owned(), ..resting("stored", at(5000, 0), 100).access_token.unwrap() };
+    let boot = "new";
+    let (obtained, expires) = still_good(&saved, at(3, 40), boot).unwrap();
+    assert_eq!((obtained.wall, expires), (at(0, 0).wall, at(63, 100)));
+    assert!(still_good(&saved, at(3, 100), boot).is_none(), "past its end");
+    assert!(still_good(&saved, at(3, 0).minus(SECOND), boot).is_none(), "before its birth: a clock is wrong");
+    let same = SavedToken { boot_id: boot.to_owned(), ..saved };
+    assert!(still_good(&same, at(4999, 40), boot).is_none(), "the boot clock was set back?");
+    assert!(still_good(&same, at(5040, 40), boot).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rotated_token_presents_itself_next_time_and_not_the_seed() {
+    let bench = Bench::new([ROTATED, REFUSED]);
+    bench.until("two redeems", |bench| bench.script.redeems() == 2).await;
+    assert_eq!(bench.script.presented(), ["R1", "R2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_refresh_leaves_a_good_token_in_place() {
+    let bench = Bench::new([GOOD, Step::Says(500, "")]);
+    bench.has_token().await;
+    bench.is(State::Degraded).await;
+    assert!(bench.handle.reader.now().is_ok());
+    bench.is(State::Unavailable).await;
+    assert!(bench.handle.reader.now().is_err(), "and an expired one is not handed out");
+    bench.script.then([GOOD]);
+    let then = bench.clock_at();
+    bench.is(State::Active).await;
+    assert!(bench.clock_at() - then <= 5 * SECOND, "it recovers within 5 s of the server");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_with_a_bad_access_token_still_gives_its_refresh_token() {
+    let odd = Step::Says(200, r#"{"refresh_token":"R2","expires_in":"abc","access_token":5}"#);
+    let bench = Bench::new([odd, GOOD]);
+    bench.has_token().await;
+    assert_eq!(bench.script.presented(), ["R1", "R2"]);
+    assert_eq!(bench.rests().await.refresh_token, Some(RefreshToken::new("R2")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unanswered_redeem_is_repeated_and_its_refusal_is_a_lost_rotation() {
+    let bench = Bench::new([GOOD, Step::Unanswered, REFUSED]);
+    bench.has_token().await;
+    bench.is(State::SignInRequired).await;
+    assert_eq!(bench.code(), "lost_rotation");
+    assert!(bench.handle.reader.now().is_ok(), "the old access token is used while it lives");
+    let record = bench.rests().await;
+    assert_eq!(bench.script.presented(), ["R1", "R1", "R1"]);
+    assert_eq!(record.refresh_token, Some(RefreshToken::new("R1")), "a refused token is kept (R52)");
+    assert_eq!(record.refused.unwrap().reason, "lost_rotation");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_grant_is_probed_slowly_and_heals_by_itself() {
+    let bench = Bench::new([REFUSED]);
+    bench.is(State::SignInRequired).await;
+    assert_eq!(bench.code(), "grant_rejected");
+    tokio::time::sleep(3600 * SECOND).await;
+    assert!((2..=5).contains(&bench.script.redeems()), "{}", bench.script.redeems());
+    bench.script.then([GOOD]);
+    bench.is(State::Active).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_seed_heals_a_refused_grant_within_a_nap() {
+    let bench = Bench::new([REFUSED]);
+    bench.is(State::SignInRequired).await;
+    bench.script.then([GOOD]);
+    std::fs::write(bench.seed.path(), "S2").unwrap();
+    let then = bench.clock_at();
+    bench.is(State::Active).await;
+    assert!(bench.clock_at() - then <= 16 * SECOND);
+    assert_eq!(bench.script.presented().last().unwrap(), "S2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_that_cannot_be_saved_is_kept_and_published_once_the_old_token_is_gone() {
+    let release = Arc::new(Notify::new());
+    let rotated = r#"{"access_token":"A2","refresh_token":"R2","expires_in":1000,"token_type":"Bearer"}"#;
+    let bench = Bench::new([GOOD, Step::Held(Arc::clone(&release), rotated)]);
+    bench.until("the second redeem", |bench| bench.script.redeems() == 2).await;
+    bench.fails.store(true, Ordering::SeqCst);
+    release.notify_one();
+    bench.until("unsaved", |bench| bench.handle.board.look().unsaved_rotation).await;
+    assert_eq!(bench.handle.board.look().state, State::Degraded);
+    assert_eq!(bench.handle.reader.now().unwrap().generation(), 1, "save before publish");
+    let new = |bench: &Bench| bench.handle.reader.now().is_ok_and(|token| token.generation() == 2);
+    bench.until("the new token", new).await;
+    assert!(bench.clock_at() >= START.wall + 98 * SECOND, "only when the old one had expired");
+    bench.fails.store(false, Ordering::SeqCst);
+    bench.until("saved", |bench| !bench.handle.board.look().unsaved_rotation).await;
+    assert_eq!(bench.rests().await.refresh_token, Some(RefreshToken::new("R2")));
+    bench.is(State::Active).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_durable_intent_nothing_is_presented() {
+    let bench = Bench::new([ROTATED]);
+    bench.fails.store(true, Ordering::SeqCst);
+    tokio::time::sleep(60 * SECOND).await;
+    assert_eq!((bench.script.redeems(), bench.handle.board.look().state), (0, State::Unavailable));
+    bench.fails.store(false, Ordering::SeqCst);
+    bench.is(State::Active).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_never_rotates_is_redeemed_without_an_intent_too() {
+    let quiet =
+        Record { quiet_redeems: store::QUIET_REDEEMS, ..resting("old", START.minus(500 * SECOND), 100) };
+    let bench = Bench::resting([GOOD], MemoryStore::holding(quiet));
+    bench.fails.store(true, Ordering::SeqCst);
+    bench.has_token().await;
+    bench.is(State::Degraded).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_the_program_waits_for_the_refresh_in_flight() {
+    let release = Arc::new(Notify::new());
+    let rotated = r#"{"access_token":"A2","refresh_token":"R2","expires_in":100,"token_type":"Bearer"}"#;
+    let bench = Bench::new([Step::Held(Arc::clone(&release), rotated)]);
+    bench.until("the redeem", |bench| bench.script.redeems() == 1).await;
+    let ending = tokio::spawn(bench.handle.stop());
+    tokio::time::sleep(8 * SECOND).await;
+    assert!(!ending.is_finished());
+    release.notify_one();
+    ending.await.unwrap();
+    assert_eq!(bench.store.peek().await.unwrap().unwrap().refresh_token, Some(RefreshToken::new("R2")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_a_refresh_ends_that_refresh_alone() {
+    let bench = Bench::new([Step::Panics, GOOD]);
+    bench.has_token().await;
+    bench.is(State::Active).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_waiting_requests_make_one_redeem() {
+    let release = Arc::new(Notify::new());
+    let body = r#"{"access_token":"A1","expires_in":100}"#;
+    let bench = Bench::new([Step::Held(Arc::clone(&release), body)]);
+    let waiting: Vec<_> = (0..1000)
+        .map(|_| {
+            let reader = bench.handle.reader.clone();
+            tokio::spawn(async move { reader.ready(10 * SECOND).await.is_ok() })
+        })
+        .collect();
+    tokio::time::sleep(SECOND).await;
+    release.notify_one();
+    for waiter in waiting {
+        assert!(waiter.await.unwrap());
+    }
+    assert_eq!(bench.script.redeems(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_gives_no_life_is_asked_fourteen_times_a_minute_at_most() {
+    let bench = Bench::new([Step::Says(200, r#"{"access_token":"A1","expires_in":0}"#)]);
+    tokio::time::sleep(60 * SECOND).await;
+    assert!((5..=14).contains(&bench.script.redeems()), "{}", bench.script.redeems());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_doubted_token_is_refreshed_once_and_a_young_one_not_at_all() {
+    let bench = Bench::new([GOOD]);
+    bench.has_token().await;
+    bench.handle.reader.doubt(1);
+    tokio::time::sleep(5 * SECOND).await;
+    assert_eq!(bench.script.redeems(), 1, "too young to be doubted");
+    tokio::time::sleep(10 * SECOND).await;
+    for _ in 0..200 {
+        bench.handle.reader.doubt(1);
+    }
+    bench.until("the successor", |bench| bench.handle.board.look().generation == 2).await;
+    bench.handle.reader.doubt(1);
+    tokio::time::sleep(20 * SECOND).await;
+    assert_eq!(bench.script.redeems(), 2, "a late doubt about the old token is none");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_steps_ahead_costs_one_refresh() {
+    let bench = Bench::new([GOOD]);
+    bench.has_token().await;
+    bench.clock.step_wall(3600);
+    bench.until("a refresh", |bench| bench.script.redeems() == 2).await;
+    tokio::time::sleep(60 * SECOND).await;
+    assert_eq!(bench.script.redeems(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_of_another_client_is_not_presented() {
+    let foreign = Record { client_id: "other".to_owned(), ..resting("stored", START, 1000) };
+    let bench = Bench::resting([GOOD], MemoryStore::holding(foreign.clone()));
+    bench.is(State::Misconfigured).await;
+    assert_eq!((bench.code(), bench.script.redeems()), ("store_of_another_client", 0));
+    assert_eq!(bench.rests().await, foreign, "and not overwritten");
+    assert!(bench.handle.reader.now().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unfinished_intent_is_presented_again_and_its_refusal_explained() {
+    let presented = RefreshToken::new("R7").fingerprint();
+    let intent = Intent { presented, holder: "process 1".to_owned(), started: START.wall };
+    let torn = Record { intent: Some(intent), access_token: None, ..resting("", START, 0) };
+    let bench = Bench::resting([REFUSED], MemoryStore::holding(torn));
+    bench.is(State::SignInRequired).await;
+    assert_eq!((bench.code(), bench.script.presented()), ("lost_rotation", vec!["R7".to_owned()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unreachable_server_leaves_no_intent_standing() {
+    let bench = Bench::new([Step::NotSent]);
+    bench.until("three attempts", |bench| bench.script.redeems() == 3).await;
+    bench.until("no intent", |bench| bench.handle.board.look().consecutive_failures >= 3).await;
+    assert!(bench.rests().await.intent.is_none());
+}

@@ -1,0 +1,126 @@
+//! What wakes the refresher: time, a doubt, a demand, a command, a change in what a verdict rested on, the end.
+
+use super::super::schedule;
+use super::{Command, Inputs, Refresher};
+use crate::clock::{self, Moment, NAP};
+use crate::grant::Flow;
+use crate::secret::RefreshToken;
+use crate::store::Record;
+use crate::token::Wanted;
+
+impl Refresher {
+    /// Returns true when a refresh is due, false when the program ends.
+    pub(super) async fn wait_until_due(&mut self) -> bool {
+        // A demand that cannot be served before its time is heard once; it lasts, and would keep us awake.
+        let mut hears_demand = true;
+        loop {
+            self.tend_unsaved().await;
+            self.post();
+            let now = self.clock.now();
+            if *self.stop.borrow() {
+                return false;
+            }
+            // An unsaved rotation comes first: without a durable intent nothing is redeemed.
+            if self.unsaved.is_none() && self.due.has_come(now) {
+                return true;
+            }
+            let nap = self.nap(now);
+            tokio::select! {
+                changed = self.stop.changed() => {
+                    if changed.is_err() || *self.stop.borrow() {
+                        return false;
+                    }
+                }
+                Some(command) = self.commands.recv() => self.obey(command),
+                wanted = self.publisher.wanted(), if hears_demand => match wanted {
+                    Wanted::Doubt(_) => self.weigh_doubt(),
+                    Wanted::Demand => hears_demand = self.due.has_come(self.clock.now()),
+                },
+                () = tokio::time::sleep_until(clock::in_(nap)) => {
+                    self.look_for_a_cure().await;
+                    hears_demand = true;
+                }
+            }
+        }
+    }
+
+    /// Until the next thing that can happen by itself; never longer than a nap (R5).
+    fn nap(&self, now: Moment) -> std::time::Duration {
+        let expires = self.current.as_ref().map(|current| current.expires).filter(|at| !at.has_come(now));
+        let next = self.unsaved.as_ref().map_or(self.due, |unsaved| unsaved.retry);
+        let next = [Some(next), expires].into_iter().flatten();
+        // A hair's breadth later, so that the moment has come when we look.
+        next.map(|moment| moment.remaining(now)).min().unwrap_or(NAP).min(NAP)
+            + std::time::Duration::from_millis(1)
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Refresh => self.plan(self.clock.now(), "manual"),
+            Command::Reconfigure(params, endpoint) => {
+                self.params = *params;
+                self.endpoint = endpoint;
+                if self.parked_on.is_some() {
+                    self.failures = 0;
+                    self.plan(self.clock.now(), "manual");
+                } else if let Some(current) = &self.current {
+                    let wish = schedule::refresh_at(
+                        current.obtained,
+                        current.life,
+                        self.params.margin,
+                        (self.dice)(),
+                    );
+                    self.plan(wish, "schedule");
+                }
+            }
+        }
+    }
+
+    /// An upstream does not like the token: one refresh, if the token is of an age to be disliked (DESIGN §4).
+    fn weigh_doubt(&mut self) {
+        let now = self.clock.now();
+        let Some(current) = &self.current else { return };
+        // While refreshes fail, the retries are under way already.
+        let idle = self.failures == 0 && self.unsaved.is_none();
+        if idle && schedule::is_doubt_heeded(now, current.obtained, current.expires, self.last_doubt) {
+            self.last_doubt = Some(now);
+            self.plan(now, "upstream_401");
+        }
+    }
+
+    /// While a verdict stands: has a person put a new seed, secret or sign-in in place (R48)?
+    async fn look_for_a_cure(&mut self) {
+        if self.parked_on.is_none() {
+            return;
+        }
+        let inputs = self.inputs().await;
+        if self.parked_on.as_ref() != Some(&inputs) {
+            self.parked_on = Some(inputs);
+            self.failures = 0;
+            self.plan(self.clock.now(), "manual");
+        }
+    }
+
+    /// What a verdict rests on, read anew.
+    pub(super) async fn inputs(&mut self) -> Inputs {
+        let secret = self.params.client_secret.clone();
+        let secret = tokio::task::spawn_blocking(move || secret.and_then(|reference| reference.read().ok()));
+        let rests = self.store.peek().await.ok().flatten();
+        Inputs {
+            seed: self.seed().await.map(|seed| seed.fingerprint()),
+            secret: secret.await.ok().flatten().map(|secret| secret.fingerprint()),
+            rests: rests.map(|record| (record.lineage, record.generation)),
+        }
+    }
+
+    /// The configured seed, if there is one to be read; after the first start it may be gone.
+    pub(super) async fn seed(&mut self) -> Option<RefreshToken> {
+        let Flow::RefreshToken { seed: Some(reference) } = self.params.flow.clone() else { return None };
+        tokio::task::spawn_blocking(move || reference.read_refresh_token().ok()).await.ok().flatten()
+    }
+
+    /// Whether the record has met the configured seed: if not, an operator wants another line.
+    pub(super) async fn seed_is_known(&mut self, record: &Record) -> bool {
+        self.seed().await.is_none_or(|seed| record.seeds.contains(&seed.fingerprint()))
+    }
+}

@@ -1,0 +1,111 @@
+//! One grant over real sockets, with its record in a folder of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bearerd::clock::Clock;
+use bearerd::grant::endpoint::HttpEndpoint;
+use bearerd::grant::refresher::Command;
+use bearerd::grant::status::{State, Status};
+use bearerd::grant::{self, ClientAuthMethod, Flow, Handle, Margin, Params, Secret, Server};
+use bearerd::store;
+use bearerd::tls::{self, Tls};
+use bearerd::token::GrantName;
+use tempfile::TempDir;
+
+use crate::support::authorization_server::AuthorizationServer;
+use crate::support::in_time_or;
+
+/// What a grant is made of.
+pub(super) struct Bench {
+    pub(super) params: Params,
+    home: TempDir,
+}
+
+/// A grant that is being kept alive.
+pub(super) struct Running {
+    pub(super) handle: Handle,
+    bench: Bench,
+}
+
+impl Bench {
+    /// A grant of `client`, seeded at the server.
+    pub(super) fn of(server: &AuthorizationServer, client: &str) -> Self {
+        let home = TempDir::new().unwrap();
+        let seed = home.path().join("seed");
+        std::fs::write(&seed, format!("{}\n", server.seed(client))).unwrap();
+        let issuer = server.issuer().to_owned();
+        let params = Params {
+            name: GrantName::new("default"),
+            server: Server::Issuer { issuer, token_endpoint: None },
+            client_id: client.to_owned(),
+            client_auth: ClientAuthMethod::Auto,
+            client_secret: None,
+            flow: Flow::RefreshToken { seed: Some(Secret::File(seed)) },
+            scopes: Vec::new(),
+            send_scopes_on_refresh: false,
+            resource: Vec::new(),
+            audience: None,
+            extra: Vec::new(),
+            margin: Margin::Share(0.2),
+            timeout: Duration::from_secs(2),
+            connect_to: None,
+        };
+        Self { params, home }
+    }
+
+    /// Gives the client a secret, in a file.
+    pub(super) fn secret(&mut self, secret: Option<&str>) {
+        let path = self.home.path().join("secret");
+        self.params.client_secret = secret.map(|text| {
+            std::fs::write(&path, text).unwrap();
+            Secret::File(path)
+        });
+    }
+
+    pub(super) async fn start(self) -> Running {
+        let tls = Tls::load(&tls::Params::default()).unwrap();
+        let endpoint = Arc::new(HttpEndpoint::new(self.params.clone(), tls, Clock::System));
+        let place = store::Params::File { path: self.home.path().join("state.json") };
+        let store = store::open(&place, &self.params.name).unwrap();
+        store.probe().await.unwrap();
+        let handle = grant::spawn(self.params.clone(), endpoint, store, Clock::System, || 0.5);
+        Running { handle, bench: self }
+    }
+}
+
+impl Running {
+    pub(super) async fn restart(self) -> Running {
+        self.handle.stop().await;
+        self.bench.start().await
+    }
+
+    pub(super) fn refresh(&self) {
+        assert!(self.handle.tell(Command::Refresh));
+    }
+
+    pub(super) async fn is(&self, state: State) -> Arc<Status> {
+        self.until(state.word(), |status| status.state == state).await
+    }
+
+    pub(super) async fn generation(&self, generation: u64) -> Arc<Status> {
+        self.until("a later token", |status| status.generation >= generation).await
+    }
+
+    pub(super) async fn fails(&self) -> Arc<Status> {
+        self.until("a failure", |status| status.consecutive_failures > 0).await
+    }
+
+    pub(super) async fn until(&self, what: &str, holds: impl Fn(&Status) -> bool) -> Arc<Status> {
+        let seen = async {
+            loop {
+                let status = self.handle.board.look();
+                if holds(&status) {
+                    return status;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        in_time_or(|| format!("{what}: {:?}", self.handle.board.look()), seen).await
+    }
+}

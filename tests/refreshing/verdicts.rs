@@ -1,0 +1,58 @@
+//! What a person has to mend is told in a sentence, and healed without a restart.
+
+use bearerd::grant::status::State;
+
+use super::bench::Bench;
+use crate::support::authorization_server::{AuthorizationServer, Client};
+
+#[tokio::test]
+async fn a_wrong_host_is_misconfigured_and_names_the_location_and_the_cure() {
+    let server = AuthorizationServer::authgear()
+        .client(Client::public("app"))
+        .public_origin("http://id.example.test")
+        .start();
+    let mut bench = Bench::of(&server, "app");
+    bench.params.server = bearerd::grant::Server::Endpoint {
+        token_endpoint: format!("http://{}/oauth2/token", server.address()),
+    };
+    let bench = bench.start().await;
+    let status = bench.is(State::Misconfigured).await;
+    let problem = status.problem.clone().unwrap();
+    assert!(problem.sentence.contains("http://id.example.test/oauth2/token"), "{}", problem.sentence);
+    assert!(problem.sentence.contains("connect_to"), "{}", problem.sentence);
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_not_the_documents_is_misconfigured() {
+    let server = AuthorizationServer::strict().client(Client::public("app")).start();
+    let mut bench = Bench::of(&server, "app");
+    let issuer = format!("{}/", server.issuer());
+    bench.params.server = bearerd::grant::Server::Issuer { issuer, token_endpoint: None };
+    let bench = bench.start().await;
+    let status = bench.is(State::Misconfigured).await;
+    assert_eq!(status.problem.as_ref().unwrap().code, "issuer_mismatch");
+}
+
+#[tokio::test]
+async fn a_wrong_client_secret_is_misconfigured_and_the_refresh_token_untouched() {
+    let server = AuthorizationServer::strict().client(Client::confidential("app", "right")).start();
+    let mut bench = Bench::of(&server, "app");
+    bench.secret(Some("wrong"));
+    let bench = bench.start().await;
+    let status = bench.is(State::Misconfigured).await;
+    assert_eq!(status.problem.as_ref().unwrap().code, "client_rejected");
+    assert_eq!(server.reuse_errors(), 0);
+}
+
+#[tokio::test]
+async fn a_revoked_grant_asks_for_a_person_and_keeps_its_token_while_it_lives() {
+    let server = AuthorizationServer::strict().client(Client::public("app")).expires_in(30).start();
+    let bench = Bench::of(&server, "app").start().await;
+    bench.is(State::Active).await;
+    let issued = server.redeems().last().and_then(|exchange| exchange.refresh_token.clone()).unwrap();
+    server.revoke(&issued);
+    bench.refresh();
+    let status = bench.is(State::SignInRequired).await;
+    assert_eq!(status.problem.as_ref().unwrap().code, "grant_rejected");
+    assert!(bench.handle.reader.now().is_ok());
+}
