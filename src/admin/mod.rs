@@ -1,9 +1,18 @@
 //! The control plane's listeners: people on `[admin]`, machines on `[probes]`.
 
+mod answer;
+mod health;
+mod overview;
+mod page;
+mod report;
+mod server;
+
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 
+pub use self::overview::{Grant, Heartbeat, Listening, Overview, Route};
+pub use self::server::{Listener, Role, serve};
 use crate::config::Config;
 use crate::net::Listen;
 use crate::token::GrantName;
