@@ -15,5 +15,8 @@ mod strict_profile;
 /// The other tools do what the tests believe of them.
 mod tools;
 
+/// What deploy/ offers for copying is read by the bearerd of the same commit.
+mod deploying;
+
 /// A grant is kept alive over real sockets and a real file, whatever the token endpoint does.
 mod refreshing;

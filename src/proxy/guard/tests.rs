@@ -4,6 +4,9 @@ use http::Request;
 
 use super::*;
 
+/// Names and values, as a caller sends them.
+type Fields<'a> = &'a [(&'a str, &'a str)];
+
 fn head(method: &str, target: &str, fields: &[(&str, &str)]) -> Parts {
     let mut request = Request::builder().method(method).uri(target);
     for (name, value) in fields {
@@ -62,7 +65,7 @@ fn only_allowed_hosts_pass_with_any_port() {
 fn a_request_names_one_host_and_its_target_agrees() {
     let guard = guard(Browser::Deny, &[]);
     let local = ("host", "localhost");
-    let rows: [(&str, &str, &[(&str, &str)], &str); 12] = [
+    let rows: [(&str, &str, Fields<'_>, &str); 12] = [
         ("GET", "/", &[], "malformed"),
         ("GET", "/", &[local, local], "malformed"),
         ("GET", "http://localhost/x", &[local], "forward"),
@@ -112,7 +115,7 @@ fn web_pages_are_refused_unless_they_are_allowed() {
     };
     let (deny, same, off) = (Browser::Deny, Browser::SameOrigin, Browser::Off);
     let refused = "origin_not_allowed";
-    let rows: [(Browser, &[(&str, &str)], &str); 16] = [
+    let rows: [(Browser, Fields<'_>, &str); 16] = [
         (deny, &[("origin", "https://evil.example")], refused),
         (deny, &[("origin", "null")], refused),
         (deny, &[("origin", "http://localhost:8080")], refused),

@@ -1,0 +1,94 @@
+//! What deploy/ offers for copying is read by the bearerd of the same commit.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bearerd::config::{Config, Flags, Sources};
+
+/// Every file below a folder.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+/// The block scalar below `proxy.toml: |` in a ConfigMap: the lines that are indented deeper than their key.
+fn embedded(manifest: &str) -> Option<String> {
+    let mut lines = manifest.lines().skip_while(|line| line.trim() != "proxy.toml: |");
+    let depth = |line: &str| line.len() - line.trim_start().len();
+    let key = depth(lines.next()?);
+    let block = lines.take_while(|line| line.trim().is_empty() || depth(line) > key);
+    Some(block.map(|line| format!("{}\n", line.get(key + 2..).unwrap_or_default())).collect())
+}
+
+/// Every configuration in deploy/, by the file it stands in.
+fn configurations() -> BTreeMap<PathBuf, String> {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    let texts =
+        files_below(&deploy).into_iter().map(|path| (path.clone(), std::fs::read_to_string(path).unwrap()));
+    let toml = texts.filter_map(|(path, text)| match path.extension()?.to_str()? {
+        "toml" => Some((path, text)),
+        "yaml" => embedded(&text).map(|text| (path, text)),
+        _ => None,
+    });
+    toml.map(|(path, text)| (path.strip_prefix(&deploy).unwrap().to_owned(), text)).collect()
+}
+
+/// Loads a configuration as the service manager would have it loaded.
+fn load(text: &str) -> Config {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("proxy.toml");
+    std::fs::write(&file, text).unwrap();
+    let env = [
+        ("STATE_DIRECTORY", "/var/lib/bearerd"),
+        ("CREDENTIALS_DIRECTORY", "/run/credentials/bearerd.service"),
+    ];
+    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let loaded =
+        Config::load(&Sources { file: Some(file), search: Vec::new(), env, flags: Flags::default() });
+    let loaded = loaded.unwrap_or_else(|errors| panic!("{errors}"));
+    // What is mounted at run time is not there now; nothing else deserves a warning.
+    let unexpected = loaded.warnings().iter().find(|problem| problem.code().word() != "secret_file_missing");
+    assert_eq!(unexpected, None, "{}", loaded.render_warnings(false));
+    loaded.config
+}
+
+#[test]
+fn every_proxy_toml_in_deploy_is_found_and_loads() {
+    let found = configurations();
+    let names: Vec<_> = found.keys().map(|path| path.to_str().unwrap()).collect();
+    assert_eq!(names, ["kubernetes/config.yaml", "systemd/proxy.toml"]);
+    for text in found.values() {
+        load(text);
+    }
+}
+
+#[test]
+fn the_rotated_refresh_token_rests_where_the_manifests_put_a_durable_folder() {
+    for (path, text) in configurations() {
+        let store = format!("{:?}", load(&text).store);
+        assert!(store.contains("/var/lib/bearerd/state.json"), "{}: {store}", path.display());
+    }
+    for (manifest, folder) in [
+        ("kubernetes/deployment.yaml", "mountPath: /var/lib/bearerd"),
+        ("systemd/bearerd.service", "StateDirectory=bearerd"),
+        ("Dockerfile", "state /var/lib/bearerd"),
+    ] {
+        let text =
+            std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(manifest))
+                .unwrap();
+        assert!(text.lines().any(|line| line.trim_end().ends_with(folder)), "{manifest} has no `{folder}`");
+    }
+}
+
+#[test]
+fn what_the_kubelet_probes_is_what_the_sidecar_listens_on() {
+    let found = configurations();
+    let config = load(&found[Path::new("kubernetes/config.yaml")]);
+    let probes = format!("{:?}", config.admin);
+    assert!(probes.contains("9902"), "{probes}");
+    let deployment = include_str!("../deploy/kubernetes/deployment.yaml");
+    assert!(deployment.contains("containerPort: 9902"));
+    for path in ["/startupz", "/livez"] {
+        assert!(deployment.contains(&format!("path: {path}")), "{path}");
+    }
+}

@@ -1,0 +1,104 @@
+// A real authorization server between the test's hands: panva's certified oidc-provider. Refresh tokens rotate, one that
+// comes twice kills its grant, access tokens live for 10 s and can be introspected.
+//
+// It prints one line of JSON (`issuer`, `control`) when it listens. At `control`: POST /seed makes a grant and its first
+// refresh token, as a sign-in would have; GET /report tells what was redeemed and refused.
+
+import { createHash, generateKeyPairSync } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+
+// Its notices go where they do not disturb the one line.
+console.info = console.error;
+console.warn = console.error;
+const { Provider } = await import('oidc-provider');
+
+const ACCESS_TOKEN_LIFE = 10; // seconds
+const SCOPE = 'openid offline_access';
+
+/** Tells tokens apart without showing one. */
+const fingerprint = (token) => (token ? createHash('sha256').update(token).digest('hex').slice(0, 16) : null);
+const now = () => (performance.timeOrigin + performance.now()) / 1000;
+
+async function listen(server) {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return `http://127.0.0.1:${server.address().port}`;
+}
+
+function configuration() {
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  const client = { redirect_uris: [], response_types: [], token_endpoint_auth_method: 'client_secret_basic' };
+  return {
+    clients: [
+      // Each half of HTTP Basic is form-encoded before it is joined: this secret breaks whoever forgets it.
+      { ...client, client_id: 'billing', client_secret: 'not a secret: 100% + /=', grant_types: ['refresh_token'] },
+      { ...client, client_id: 'upstream', client_secret: 'not-a-secret-either', grant_types: [] },
+    ],
+    cookies: { keys: ['not-a-secret'] },
+    features: { devInteractions: { enabled: false }, introspection: { enabled: true } },
+    findAccount: (_ctx, accountId) => ({ accountId, claims: () => ({ sub: accountId }) }),
+    jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), alg: 'RS256', use: 'sig' }] },
+    rotateRefreshToken: true,
+    scopes: SCOPE.split(' '),
+    ttl: { AccessToken: ACCESS_TOKEN_LIFE, Grant: 86400, IdToken: 60, RefreshToken: 86400 },
+  };
+}
+
+/** Remembers each exchange of a refresh token: when, which one came, which one went out. */
+function watch(provider) {
+  const report = { redeems: [], errors: [], reuse: 0, revoked: 0 };
+  const isRefresh = (ctx) => ctx.oidc?.params?.grant_type === 'refresh_token';
+  provider.on('grant.success', (ctx) => {
+    if (!isRefresh(ctx)) return;
+    const { refresh_token: issued, access_token: access } = ctx.body;
+    const presented = fingerprint(ctx.oidc.params.refresh_token);
+    report.redeems.push({ at: now(), presented, issued: fingerprint(issued), access: fingerprint(access) });
+  });
+  provider.on('grant.error', (ctx, error) => {
+    const detail = error.error_detail ?? error.error_description ?? error.message;
+    report.errors.push({ at: now(), error: error.error, detail });
+    if (/already used/.test(detail)) report.reuse += 1;
+  });
+  provider.on('grant.revoked', () => { report.revoked += 1; });
+  provider.on('server_error', (_ctx, error) => report.errors.push({ at: now(), error: 'server_error', detail: String(error) }));
+  return report;
+}
+
+/** What a sign-in would have left behind. */
+async function seed(provider) {
+  const client = await provider.Client.find('billing');
+  const grant = new provider.Grant({ accountId: 'alice', clientId: client.clientId });
+  grant.addOIDCScope(SCOPE);
+  const grantId = await grant.save();
+  const token = new provider.RefreshToken({ accountId: 'alice', client, grantId, gty: 'authorization_code', scope: SCOPE });
+  return token.save();
+}
+
+function control(provider, report) {
+  return createServer(async (request, response) => {
+    const answer = (status, body) => {
+      response.writeHead(status, { 'content-type': 'application/json' });
+      response.end(JSON.stringify(body));
+    };
+    try {
+      if (request.method === 'POST' && request.url === '/seed') {
+        const token = await seed(provider);
+        answer(200, { refresh_token: token, fingerprint: fingerprint(token) });
+      } else if (request.method === 'GET' && request.url === '/report') {
+        answer(200, report);
+      } else {
+        answer(404, {});
+      }
+    } catch (error) {
+      answer(500, { error: String(error) });
+    }
+  });
+}
+
+const server = createServer();
+const issuer = await listen(server);
+const provider = new Provider(issuer, configuration());
+const report = watch(provider);
+server.on('request', provider.callback());
+console.log(JSON.stringify({ issuer, control: await listen(control(provider, report)) }));

@@ -1,0 +1,225 @@
+"""The parties: each a process of its own on a free port of loopback, started, watched and ended by its handle."""
+
+import base64
+import collections
+import json
+import os
+import pathlib
+import queue
+import signal
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+INTEROP = pathlib.Path(__file__).resolve().parent.parent
+ROOT = INTEROP.parent.parent
+CLIENT = ("billing", "not a secret: 100% + /=")
+PATIENCE = 20  # seconds that a slow machine may take for anything that is not measured
+
+
+def call(url, data=None, headers=None):
+    """One request without a proxy; the JSON it is answered with, whatever the status."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    request = urllib.request.Request(url, data=data, headers=headers or {})
+    try:
+        with opener.open(request, timeout=PATIENCE) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as answer:
+        with answer:
+            return answer.code, json.loads(answer.read() or b"null")
+
+
+def wait_until(what, condition, patience=PATIENCE):
+    """Waits for a state; what it became when it came."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"waited {patience} s in vain: {what}")
+
+
+class Process:
+    """A child whose lines are collected, and which never outlives the test."""
+
+    def __init__(self, command, env=None):
+        self.command = [str(part) for part in command]
+        self.tail = collections.deque(maxlen=40)
+        self.output, self.errors = queue.Queue(), queue.Queue()
+        self.child = subprocess.Popen(
+            self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+        )
+        streams = ((self.child.stdout, self.output), (self.child.stderr, self.errors))
+        self.readers = [threading.Thread(target=self._read, args=both, daemon=True) for both in streams]
+        for reader in self.readers:
+            reader.start()
+
+    def _read(self, stream, lines):
+        for line in stream:
+            self.tail.append(line.rstrip())
+            lines.put(line)
+        lines.put(None)
+
+    def line(self, lines, deadline):
+        """The next line, as JSON where it is some."""
+        try:
+            line = lines.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            raise AssertionError(self.story("said nothing more")) from None
+        if line is None:
+            self.child.wait(PATIENCE)
+            raise AssertionError(self.story(f"ended with {self.child.returncode}"))
+        try:
+            return json.loads(line)
+        except ValueError:
+            return {}
+
+    def story(self, what):
+        """What it did, with the last that it said."""
+        said = "\n    ".join(self.tail) or "nothing"
+        return f"`{' '.join(self.command)}` {what}; it said last:\n    {said}"
+
+    def stop(self, how=signal.SIGTERM, patience=40):
+        """Ends it; its exit code, negative for a signal."""
+        if self.child.poll() is None:
+            self.child.send_signal(how)
+            try:
+                self.child.wait(patience)
+            except subprocess.TimeoutExpired:
+                self.child.kill()
+                self.child.wait()
+                raise AssertionError(self.story(f"did not end within {patience} s")) from None
+        for reader in self.readers:
+            reader.join(PATIENCE)
+        self.child.stdout.close()
+        self.child.stderr.close()
+        return self.child.returncode
+
+
+class Peer(Process):
+    """A peer that prints one line of JSON when it listens, and tells at `control` what it has seen."""
+
+    def __init__(self, command):
+        super().__init__(command)
+        self.told = self.line(self.output, time.monotonic() + PATIENCE)
+
+    def report(self):
+        return call(self.told["control"] + "/report")[1]
+
+
+class AuthorizationServer(Peer):
+    """oidc-provider: rotates, detects reuse, access tokens of 10 s."""
+
+    def __init__(self):
+        super().__init__(["node", INTEROP / "oidc-provider" / "server.mjs"])
+        self.issuer = self.told["issuer"]
+        metadata = call(self.issuer + "/.well-known/openid-configuration")[1]
+        self.token_endpoint, self.introspection = metadata["token_endpoint"], metadata["introspection_endpoint"]
+
+    def seed(self):
+        return call(self.told["control"] + "/seed", data=b"")[1]
+
+    def redeem(self, refresh_token):
+        form = urllib.parse.urlencode({"grant_type": "refresh_token", "refresh_token": refresh_token})
+        return call(self.token_endpoint, form.encode(), basic(*CLIENT))
+
+    def is_active(self, token):
+        form = urllib.parse.urlencode({"token": token}).encode()
+        return call(self.introspection, form, basic("upstream", "not-a-secret-either"))[1]["active"]
+
+
+class Upstream(Peer):
+    """Asks the authorization server about every token that comes."""
+
+    def __init__(self, server):
+        super().__init__(["node", INTEROP / "upstream.mjs", server.introspection])
+        self.url = self.told["url"]
+
+
+def basic(name, secret):
+    halves = ":".join(urllib.parse.quote_plus(half) for half in (name, secret))
+    return {"Authorization": "Basic " + base64.b64encode(halves.encode()).decode()}
+
+
+class Bearerd(Process):
+    """The real binary with an ordinary proxy.toml; it listens once this returns."""
+
+    def __init__(self, folder):
+        self.addresses = {}
+        binary = os.environ.get("BEARERD_BIN") or ROOT / "target" / "debug" / "bearerd"
+        ours = {name: text for name, text in os.environ.items() if not name.startswith("BEARERD_")}
+        env = {name: text for name, text in ours.items() if not name.lower().endswith("_proxy")}
+        super().__init__([binary, "run", "-c", pathlib.Path(folder) / "proxy.toml", "--log-format", "json"], env)
+        try:
+            self._listen()
+        except BaseException:
+            self.stop(signal.SIGKILL)
+            raise
+
+    def _listen(self):
+        deadline = time.monotonic() + PATIENCE
+        while not {"proxy", "probes"} <= self.addresses.keys():
+            line = self.line(self.errors, deadline)
+            fields = {**line, **line.get("fields", {})}
+            if "listening" in (fields.get("event"), fields.get("message"), fields.get("name")):
+                self.addresses[fields["listener"]] = fields["address"].removeprefix("http://")
+        self.url = "http://" + self.addresses["proxy"]
+
+    def wait_until_ready(self):
+        """Waits for /readyz; tells what was said when it never comes."""
+        try:
+            wait_until("/readyz says 200", self._is_ready)
+        except AssertionError as error:
+            raise AssertionError(self.story(f"does not become ready ({error})")) from None
+
+    def _is_ready(self):
+        """A probe's answer need not be JSON."""
+        if self.child.poll() is not None:
+            raise AssertionError(f"exit code {self.child.returncode}")
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(f"http://{self.addresses['probes']}/readyz", timeout=PATIENCE) as response:
+                return response.status == 200
+        except OSError:
+            return False
+
+
+ECHO_ROUTE = """
+[[route]]
+path = "/interop.Echo"
+upstream = "http://{echo}"
+http = "2"
+"""
+
+
+def configure(folder, server, upstream, seed, echo=None):
+    """Writes proxy.toml and the files it names, as a person would; `echo` is a gRPC server's address."""
+    folder = pathlib.Path(folder)
+    for name, text in (("client_secret", CLIENT[1]), ("refresh_token", seed)):
+        (folder / name).write_text(text + "\n")
+        (folder / name).chmod(0o600)
+    (folder / "proxy.toml").write_text(f"""
+listen = "127.0.0.1:0"
+
+[[route]]
+upstream = "{upstream.url}"
+{ECHO_ROUTE.format(echo=echo) if echo else ""}
+[oauth]
+issuer = "{server.issuer}"
+client_id = "{CLIENT[0]}"
+client_secret = {{ file = "client_secret" }}
+refresh_token = {{ file = "refresh_token" }}
+scopes = ["openid", "offline_access"]
+
+[store]
+path = "state.json"
+
+[admin]
+listen = "127.0.0.1:0"
+
+[probes]
+listen = "127.0.0.1:0"
+""")
