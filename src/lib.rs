@@ -4,6 +4,7 @@
 //! the section names of proxy.toml, so that the operator's map and the programmer's map are one.
 
 pub mod admin;
+pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -24,6 +24,7 @@ use self::error::{Code, ProxyError};
 use self::guard::{Admission, Guard};
 use self::upstream::Upstream;
 use crate::clock::{Clock, Stopwatch};
+use crate::metrics::{RouteSeries, Shard};
 use crate::telemetry::Access;
 use crate::tls::Tls;
 use crate::token::{AccessToken, GrantName, Reader};
@@ -48,6 +49,7 @@ pub struct Proxy {
     guard: Guard,
     table: route::Table,
     routes: Vec<Route>,
+    shard: Arc<Shard>,
 }
 
 /// A route with what it needs at hand.
@@ -55,6 +57,7 @@ struct Route {
     params: route::Params,
     reader: Reader,
     upstream: Rc<Upstream>,
+    series: Arc<RouteSeries>,
 }
 
 impl Proxy {
@@ -62,7 +65,7 @@ impl Proxy {
     ///
     /// # Errors
     /// The name of a grant that a route wants and nobody keeps.
-    pub fn build(setup: Arc<Setup>, previous: Option<&Self>) -> Result<Self, GrantName> {
+    pub fn build(setup: Arc<Setup>, shard: &Arc<Shard>, previous: Option<&Self>) -> Result<Self, GrantName> {
         let mut known: HashMap<&upstream::Target, Rc<Upstream>> = HashMap::new();
         if let Some(previous) =
             previous.filter(|previous| previous.setup.params.limits == setup.params.limits)
@@ -80,13 +83,14 @@ impl Proxy {
             let target = &params.upstream.target;
             let fresh = || Rc::new(Upstream::new(target.clone(), setup.tls.clone(), &setup.params.limits));
             let upstream = Rc::clone(known.entry(target).or_insert_with(fresh));
-            routes.push(Route { params: params.clone(), reader, upstream });
+            let series = shard.route(&params.label());
+            routes.push(Route { params: params.clone(), reader, upstream, series });
         }
         let hosts = setup.params.routes.iter().filter_map(|route| route.host.clone());
         let guard = Guard::new(&setup.params.guard, hosts);
         let table = route::Table::new(&setup.params.routes);
         drop(known);
-        Ok(Self { setup, guard, table, routes })
+        Ok(Self { setup, guard, table, routes, shard: Arc::clone(shard) })
     }
 
     /// What the configuration limits.
@@ -115,13 +119,18 @@ impl Proxy {
     }
 
     /// THE HOT PATH: guard, route, token, strip, aim, authorize, send.
-    async fn forward(&self, request: Request<Incoming>) -> Result<Response<Body>, ProxyError> {
+    async fn forward<'a>(
+        &'a self,
+        request: Request<Incoming>,
+        taken: &mut Option<&'a RouteSeries>,
+    ) -> Result<Response<Body>, ProxyError> {
         let (mut head, body) = request.into_parts();
         let host = match self.guard.admit(&head)? {
             Admission::Forward(host) => host,
             Admission::Answer(answer) => return Ok(answer.map(Body::from_bytes)),
         };
         let route = self.route(host.as_deref(), &head)?;
+        *taken = Some(&route.series);
         let token = self.token(route).await?;
         let target = route::target(&route.params, &head.uri)?;
         let body = RequestBody::new(body, self.limits().body_timeout);
@@ -135,6 +144,7 @@ impl Proxy {
         if response.status() == StatusCode::UNAUTHORIZED {
             // The answer passes; the token is looked into. A replay with its successor would have its place here.
             route.reader.doubt(token.generation());
+            route.series.doubted();
         }
         headers::prepare_response(response.headers_mut());
         let silence = self.limits().stream_idle_timeout;
@@ -163,8 +173,12 @@ impl Proxy {
         error: Option<Code>,
         watch: Stopwatch,
     ) {
-        let notable = error.is_some() || status.is_server_error();
-        if self.setup.access == Access::All || notable {
+        let told = match self.setup.access {
+            Access::All => true,
+            Access::Errors => error.is_some() || status.is_server_error(),
+            Access::Off => false,
+        };
+        if told {
             let duration_ms = u64::try_from(watch.elapsed().as_millis()).unwrap_or(u64::MAX);
             let (status, error) = (status.as_u16(), error.map(Code::word));
             tracing::info!(event = "request", %method, path, status, duration_ms, error, "{method} {path} {status}");

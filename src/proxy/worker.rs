@@ -16,6 +16,7 @@ use super::connection::{self, Current};
 use super::listener::{Listener, Socket};
 use super::{Proxy, Setup};
 use crate::clock::{Clock, Moment};
+use crate::metrics::Shard;
 
 /// How often a worker says that it lives, and sweeps its pools.
 const BEAT: Duration = Duration::from_secs(1);
@@ -49,14 +50,19 @@ impl Worker {
     ///
     /// # Errors
     /// When the system gives no thread, or a route wants a grant that nobody keeps.
-    pub fn spawn(index: usize, setup: Arc<Setup>, totals: Arc<Totals>) -> io::Result<Self> {
+    pub fn spawn(
+        index: usize,
+        setup: Arc<Setup>,
+        shard: Arc<Shard>,
+        totals: Arc<Totals>,
+    ) -> io::Result<Self> {
         let (orders, inbox) = mpsc::unbounded_channel();
         let heartbeat = Arc::new(AtomicU64::new(0));
         let beats = Arc::clone(&heartbeat);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
             let local = LocalSet::new();
-            local.block_on(&runtime, work(setup, totals, inbox, beats));
+            local.block_on(&runtime, work((setup, shard), totals, inbox, beats));
         })?;
         Ok(Self { orders, heartbeat, thread })
     }
@@ -92,17 +98,17 @@ pub fn beat(now: Moment) -> u64 {
 }
 
 async fn work(
-    setup: Arc<Setup>,
+    (setup, shard): (Arc<Setup>, Arc<Shard>),
     totals: Arc<Totals>,
     mut inbox: mpsc::UnboundedReceiver<Order>,
     heartbeat: Arc<AtomicU64>,
 ) {
     let clock = setup.clock.clone();
-    let Ok(proxy) = Proxy::build(setup, None) else { return };
+    let Ok(proxy) = Proxy::build(setup, &shard, None) else { return };
     let current: Current = Rc::new(RefCell::new(Rc::new(proxy)));
     let (drain, drained) = watch::channel(false);
     let alive = Rc::new(Alive::default());
-    let desk = Rc::new(Desk { current, totals, alive, drained });
+    let desk = Rc::new(Desk { current, shard, totals, alive, drained });
     tokio::task::spawn_local(live(Rc::clone(&desk), clock, heartbeat));
 
     let mut accepting = Vec::new();
@@ -154,6 +160,7 @@ async fn live(desk: Rc<Desk>, clock: Clock, heartbeat: Arc<AtomicU64>) {
 /// What a new connection needs.
 struct Desk {
     current: Current,
+    shard: Arc<Shard>,
     totals: Arc<Totals>,
     alive: Rc<Alive>,
     drained: watch::Receiver<bool>,
@@ -171,7 +178,7 @@ impl Desk {
     fn reload(&self, setup: Arc<Setup>) {
         let previous = Rc::clone(&self.current.borrow());
         // The control thread has checked that every grant is there.
-        if let Ok(proxy) = Proxy::build(setup, Some(&previous)) {
+        if let Ok(proxy) = Proxy::build(setup, &self.shard, Some(&previous)) {
             *self.current.borrow_mut() = Rc::new(proxy);
         }
     }
@@ -179,7 +186,7 @@ impl Desk {
     /// Serves a connection in a task of its own; one too many is closed at once.
     fn serve(self: &Rc<Self>, socket: Socket) {
         let limit = self.current.borrow().limits().connections;
-        let Some(caller) = Caller::enter(&self.totals, &self.alive, limit) else { return };
+        let Some(caller) = Caller::enter(&self.totals, &self.alive, &self.shard, limit) else { return };
         let (current, drained) = (Rc::clone(&self.current), self.drained.clone());
         match socket {
             Socket::Tcp(stream) => {
