@@ -98,7 +98,10 @@ pub const EVENTS: &[Event] = &[
     event("store_spare_failed", "The spare room for the next record could not be set aside."),
     event("store_recovered", "A rotation that was kept in memory for want of a store is saved."),
     event("rotation_unsaved_at_exit", "The program ends and a rotated refresh token is lost with it."),
-    event("intent_found", "An earlier holder presented the refresh token and did not live to save the answer."),
+    event(
+        "intent_found",
+        "An earlier holder presented the refresh token and did not live to save the answer.",
+    ),
     event("answer_odd", "The token endpoint's answer was used, though something about it was odd."),
     event("request", "A request was answered (`log.access`)."),
     event("config_reloaded", "A new configuration is in use."),
