@@ -29,6 +29,7 @@ struct Stage {
     board: Board,
     shard: Arc<Shard>,
     draining: Arc<AtomicBool>,
+    overview: Arc<ArcSwap<Overview>>,
     admin: SocketAddr,
     probes: SocketAddr,
     serving: [JoinHandle<()>; 2],
@@ -81,7 +82,7 @@ async fn stage() -> Stage {
         (address, tokio::spawn(serve(vec![Listener::Tcp(listener)], Arc::clone(&overview), role)))
     };
     let ((admin, one), (probes, other)) = (open(Role::Admin).await, open(Role::Probes).await);
-    Stage { clock, board, shard, draining, admin, probes, serving: [one, other] }
+    Stage { clock, board, shard, draining, overview, admin, probes, serving: [one, other] }
 }
 
 async fn get(address: SocketAddr, path: &str) -> Reply {

@@ -1,7 +1,15 @@
 //! The command's words and exit codes.
 
 use std::process::{Command, Output};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+use bearerd::admin::{self, Listener, Overview, Role, serve};
+use bearerd::config::{Config, Sources};
+use bearerd::grant::status::{Problem, State, Status};
+use tokio::net::UnixListener;
+
+use super::{stage, starting, usable};
 use crate::support::process::Home;
 
 const GOOD: &str = "\
@@ -80,4 +88,43 @@ fn without_a_daemon_status_is_69_and_healthcheck_1() {
     assert_eq!(code, Some(69), "{err}");
     assert!(err.contains("no bearerd answers at unix:") && err.contains("bearerd run"), "{err}");
     assert_eq!(told(home.bearerd().arg("healthcheck")).0, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_tells_a_sign_in_by_77_and_refuses_a_stranger() {
+    let home = Home::new();
+    let file = home.configure(GOOD);
+    let config = Config::load(&Sources { file: Some(file), ..Sources::default() }).unwrap().config;
+    let stage = stage().await;
+    let identity = admin::identity(&config);
+    let overview = Overview { identity, ..Overview::clone(&stage.overview.load()) };
+    let overview = Arc::new(ArcSwap::from_pointee(overview));
+    let listener = Listener::Unix(UnixListener::bind(home.path().join("admin.sock")).unwrap());
+    let serving = tokio::spawn(serve(vec![listener], Arc::clone(&overview), Role::Admin));
+    let ask = async |line: &'static [&'static str]| {
+        let mut command = home.bearerd();
+        command.args(line);
+        tokio::task::spawn_blocking(move || told(&mut command)).await.unwrap()
+    };
+
+    stage.board.post(usable(State::Active));
+    let (code, out, err) = ask(&["status", "--exit-code"]).await;
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.starts_with("default  active — token good for"), "{out}");
+    assert_eq!(ask(&["healthcheck", "--ready"]).await.0, Some(0));
+
+    let problem = Some(Problem { code: "invalid_grant", sentence: "Sign in again.".to_owned() });
+    stage.board.post(Status { state: State::SignInRequired, problem, settled: true, ..starting() });
+    let (code, out, _) = ask(&["status", "--exit-code"]).await;
+    assert_eq!(code, Some(77));
+    assert!(out.contains("sign_in_required") && out.contains("Sign in again."), "{out}");
+    assert_eq!(ask(&["status"]).await.0, Some(0), "77 is said only when asked for");
+    assert_eq!(ask(&["healthcheck"]).await.0, Some(0));
+    assert_eq!(ask(&["healthcheck", "--ready"]).await.0, Some(1));
+
+    overview.store(stage.overview.load_full());
+    let (code, _, err) = ask(&["status"]).await;
+    assert_eq!(code, Some(69));
+    assert!(err.contains("another configuration"), "{err}");
+    serving.abort();
 }
