@@ -4,6 +4,8 @@
 //! the section names of proxy.toml, so that the operator's map and the programmer's map are one.
 
 pub mod admin;
+pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod grant;
@@ -11,6 +13,7 @@ pub mod metrics;
 pub mod net;
 pub mod proxy;
 pub mod secret;
+pub mod signal;
 pub mod store;
 pub mod telemetry;
 pub mod tls;

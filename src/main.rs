@@ -1,3 +1,7 @@
 //! The `bearerd` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bearerd::cli::main(std::env::args_os())
+}

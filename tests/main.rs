@@ -20,3 +20,6 @@ mod deploying;
 
 /// A grant is kept alive over real sockets and a real file, whatever the token endpoint does.
 mod refreshing;
+
+/// What people and machines see of it: probes, metrics, status, and the command's words and exit codes.
+mod operating;

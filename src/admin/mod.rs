@@ -1,6 +1,21 @@
 //! The control plane's listeners: people on `[admin]`, machines on `[probes]`.
 
+mod answer;
+mod health;
+mod overview;
+mod page;
+mod report;
+mod server;
+
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+pub use self::overview::{Grant, Heartbeat, Listening, Overview, Route};
+pub use self::server::{Listener, Role, serve};
+use crate::config::Config;
 use crate::net::Listen;
+use crate::token::GrantName;
 
 /// What `[admin]` and `[probes]` say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,4 +26,27 @@ pub struct Params {
     pub listen_is_default: bool,
     /// `probes.listen`; none when off.
     pub probes: Option<Listen>,
+}
+
+/// Names a configuration, so that a command can tell whether a daemon runs the one it has read: a digest of the
+/// file's absolute path, where the store is, and the grants' names.
+#[must_use]
+pub fn identity(config: &Config) -> String {
+    let file = config.file.as_ref().map(|file| std::path::absolute(file).unwrap_or_else(|_| file.clone()));
+    let grants: Vec<&str> = config.grants.keys().map(GrantName::as_str).collect();
+    let text = format!("{file:?}\n{:?}\n{grants:?}", config.store);
+    let digest = digest(&SHA256, text.as_bytes());
+    digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A span as a person says it, in one unit.
+#[must_use]
+pub fn in_words(span: Duration) -> String {
+    let seconds = span.as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
 use crate::clock::Stopwatch;
+use crate::metrics::Shard;
 
 /// Counts over all workers.
 #[derive(Debug, Default)]
@@ -57,8 +58,11 @@ impl Drop for Place<'_> {
 pub struct Caller {
     totals: Arc<Totals>,
     alive: Rc<Alive>,
+    shard: Arc<Shard>,
     /// Requests of this connection that are being carried.
     busy: Cell<usize>,
+    /// How many it has had.
+    served: Cell<u64>,
     /// When the last of them ended, or the connection began.
     quiet_since: Cell<Stopwatch>,
 }
@@ -82,17 +86,36 @@ impl Alive {
 impl Caller {
     /// Takes a connection in; `None` when there are `limit` already.
     #[must_use]
-    pub fn enter(totals: &Arc<Totals>, alive: &Rc<Alive>, limit: usize) -> Option<Rc<Self>> {
+    pub fn enter(
+        totals: &Arc<Totals>,
+        alive: &Rc<Alive>,
+        shard: &Arc<Shard>,
+        limit: usize,
+    ) -> Option<Rc<Self>> {
         Place::take(&totals.connections, limit)?.keep();
         alive.count.set(alive.count.get() + 1);
-        let (totals, alive) = (Arc::clone(totals), Rc::clone(alive));
-        Some(Rc::new(Self { totals, alive, busy: Cell::new(0), quiet_since: Cell::new(Stopwatch::start()) }))
+        shard.connection_opened();
+        let (totals, alive, shard) = (Arc::clone(totals), Rc::clone(alive), Arc::clone(shard));
+        Some(Rc::new(Self {
+            totals,
+            alive,
+            shard,
+            busy: Cell::new(0),
+            served: Cell::new(0),
+            quiet_since: Cell::new(Stopwatch::start()),
+        }))
     }
 
     /// Whether a request of this connection is being carried.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.busy.get() > 0
+    }
+
+    /// How many requests it has had.
+    #[must_use]
+    pub fn served(&self) -> u64 {
+        self.served.get()
     }
 
     /// When it last was, or when the connection began.
@@ -106,6 +129,8 @@ impl Caller {
     pub fn carry(self: &Rc<Self>, limit: usize) -> Option<Carrying> {
         Place::take(&self.totals.requests, limit)?.keep();
         self.busy.set(self.busy.get() + 1);
+        self.served.set(self.served.get() + 1);
+        self.shard.request_started();
         Some(Carrying { caller: Rc::clone(self) })
     }
 }
@@ -113,6 +138,7 @@ impl Caller {
 impl Drop for Caller {
     fn drop(&mut self) {
         self.totals.connections.fetch_sub(1, Ordering::AcqRel);
+        self.shard.connection_closed();
         self.alive.count.set(self.alive.count.get() - 1);
         self.alive.gone.notify_one();
     }
@@ -127,6 +153,7 @@ pub struct Carrying {
 impl Drop for Carrying {
     fn drop(&mut self) {
         self.caller.totals.requests.fetch_sub(1, Ordering::AcqRel);
+        self.caller.shard.request_ended();
         self.caller.busy.set(self.caller.busy.get() - 1);
         self.caller.quiet_since.set(Stopwatch::start());
     }
@@ -139,8 +166,9 @@ mod tests {
     #[tokio::test]
     async fn places_are_limited_and_given_back() {
         let (totals, alive) = (Arc::new(Totals::default()), Rc::new(Alive::default()));
-        let caller = Caller::enter(&totals, &alive, 1).unwrap();
-        assert!(Caller::enter(&totals, &alive, 1).is_none());
+        let shard = Arc::new(Shard::default());
+        let caller = Caller::enter(&totals, &alive, &shard, 1).unwrap();
+        assert!(Caller::enter(&totals, &alive, &shard, 1).is_none());
         let first = caller.carry(1).unwrap();
         assert!(caller.carry(1).is_none() && caller.is_busy());
         drop(first);

@@ -150,11 +150,19 @@ mod tests {
     }
 
     fn shown(headers: &HeaderMap) -> Vec<(String, String)> {
-        headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
+        let mut shown: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+            .collect();
+        shown.sort();
+        shown
     }
 
     fn pairs(fields: &[(&str, &str)]) -> Vec<(String, String)> {
-        fields.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+        let mut pairs: Vec<_> =
+            fields.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        pairs.sort();
+        pairs
     }
 
     #[test]

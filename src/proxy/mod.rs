@@ -1,13 +1,190 @@
 //! Carries requests: downstream -> upstream, with the grant's access token on them.
 
+pub mod body;
 pub mod carrying;
+pub mod connection;
 pub mod error;
 pub mod guard;
 pub mod headers;
+pub mod listener;
 pub mod route;
 pub mod upstream;
+pub mod worker;
 
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
+
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use self::body::{Body, RequestBody};
+use self::error::{Code, ProxyError};
+use self::guard::{Admission, Guard};
+use self::upstream::Upstream;
+use crate::clock::{Clock, Stopwatch};
+use crate::metrics::{RouteSeries, Shard};
+use crate::telemetry::Access;
+use crate::tls::Tls;
+use crate::token::{AccessToken, GrantName, Reader};
+
+/// Everything that a worker needs to carry requests; one for all workers, replaced whole by a reload.
+pub struct Setup {
+    /// Routes, guard, limits.
+    pub params: Params,
+    /// The grants' tokens.
+    pub readers: HashMap<GrantName, Reader>,
+    /// Towards https upstreams.
+    pub tls: Tls,
+    /// The clocks.
+    pub clock: Clock,
+    /// Which requests get a line in the log.
+    pub access: Access,
+}
+
+/// Carries requests for one worker.
+pub struct Proxy {
+    setup: Arc<Setup>,
+    guard: Guard,
+    table: route::Table,
+    routes: Vec<Route>,
+    shard: Arc<Shard>,
+}
+
+/// A route with what it needs at hand.
+struct Route {
+    params: route::Params,
+    reader: Reader,
+    upstream: Rc<Upstream>,
+    series: Arc<RouteSeries>,
+}
+
+impl Proxy {
+    /// Builds routes, and keeps the connections of `previous` to upstreams that are still the same.
+    ///
+    /// # Errors
+    /// The name of a grant that a route wants and nobody keeps.
+    pub fn build(setup: Arc<Setup>, shard: &Arc<Shard>, previous: Option<&Self>) -> Result<Self, GrantName> {
+        let mut known: HashMap<&upstream::Target, Rc<Upstream>> = HashMap::new();
+        if let Some(previous) =
+            previous.filter(|previous| previous.setup.params.limits == setup.params.limits)
+        {
+            known.extend(
+                previous
+                    .routes
+                    .iter()
+                    .map(|route| (&route.params.upstream.target, Rc::clone(&route.upstream))),
+            );
+        }
+        let mut routes = Vec::new();
+        for params in &setup.params.routes {
+            let reader = setup.readers.get(&params.grant).ok_or_else(|| params.grant.clone())?.clone();
+            let target = &params.upstream.target;
+            let fresh = || Rc::new(Upstream::new(target.clone(), setup.tls.clone(), &setup.params.limits));
+            let upstream = Rc::clone(known.entry(target).or_insert_with(fresh));
+            let series = shard.route(&params.label());
+            routes.push(Route { params: params.clone(), reader, upstream, series });
+        }
+        let hosts = setup.params.routes.iter().filter_map(|route| route.host.clone());
+        let guard = Guard::new(&setup.params.guard, hosts);
+        let table = route::Table::new(&setup.params.routes);
+        drop(known);
+        Ok(Self { setup, guard, table, routes, shard: Arc::clone(shard) })
+    }
+
+    /// What the configuration limits.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.setup.params.limits
+    }
+
+    /// Closes connections to upstreams that rested too long.
+    pub fn sweep(&self) {
+        self.routes.iter().for_each(|route| route.upstream.sweep());
+    }
+
+    /// Answers one request. Every failure becomes a response here.
+    pub async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
+        let watch = Stopwatch::start();
+        let logged =
+            (self.setup.access != Access::Off).then(|| (request.method().clone(), request.uri().clone()));
+        let answered = self.forward(request).await;
+        let error = answered.as_ref().err().map(ProxyError::code);
+        let response = answered.unwrap_or_else(|error| error.into_response().map(Body::from_bytes));
+        if let Some((method, uri)) = logged {
+            self.log(&method, uri.path(), response.status(), error, watch);
+        }
+        response
+    }
+
+    /// THE HOT PATH: guard, route, token, strip, aim, authorize, send.
+    async fn forward<'a>(
+        &'a self,
+        request: Request<Incoming>,
+        taken: &mut Option<&'a RouteSeries>,
+    ) -> Result<Response<Body>, ProxyError> {
+        let (mut head, body) = request.into_parts();
+        let host = match self.guard.admit(&head)? {
+            Admission::Forward(host) => host,
+            Admission::Answer(answer) => return Ok(answer.map(Body::from_bytes)),
+        };
+        let route = self.route(host.as_deref(), &head)?;
+        *taken = Some(&route.series);
+        let token = self.token(route).await?;
+        let target = route::target(&route.params, &head.uri)?;
+        let body = RequestBody::new(body, self.limits().body_timeout);
+
+        headers::prepare_request(&mut head, self.setup.params.via)?;
+        route.upstream.aim(&mut head, target, &body);
+        token.authorize(&mut head.headers, &route.params.credential);
+
+        let request = Request::from_parts(head, body);
+        let (mut response, lease) = route.upstream.send(request, route.params.response_timeout).await?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            // The answer passes; the token is looked into. A replay with its successor would have its place here.
+            route.reader.doubt(token.generation());
+            route.series.doubted();
+        }
+        headers::prepare_response(response.headers_mut());
+        let silence = self.limits().stream_idle_timeout;
+        Ok(response.map(|body| Body::from_upstream(body, lease, silence)))
+    }
+
+    fn route(&self, host: Option<&str>, head: &http::request::Parts) -> Result<&Route, ProxyError> {
+        let index = self.table.find(host, &head.method, head.uri.path())?;
+        self.routes.get(index).ok_or_else(|| ProxyError::new(Code::Internal, "The route is not there."))
+    }
+
+    /// The route's token: the current one, or what comes within `token_wait`.
+    async fn token(&self, route: &Route) -> Result<Arc<AccessToken>, ProxyError> {
+        let token = match route.reader.current(self.setup.clock.now()) {
+            Ok(token) => Ok(token),
+            Err(_absent) => Box::pin(route.reader.ready(self.limits().token_wait)).await,
+        };
+        token.map_err(|absent| ProxyError::absent(&route.params.grant, absent))
+    }
+
+    fn log(
+        &self,
+        method: &http::Method,
+        path: &str,
+        status: StatusCode,
+        error: Option<Code>,
+        watch: Stopwatch,
+    ) {
+        let told = match self.setup.access {
+            Access::All => true,
+            Access::Errors => error.is_some() || status.is_server_error(),
+            Access::Off => false,
+        };
+        if told {
+            let duration_ms = u64::try_from(watch.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let (status, error) = (status.as_u16(), error.map(Code::word));
+            tracing::info!(event = "request", %method, path, status, duration_ms, error, "{method} {path} {status}");
+        }
+    }
+}
 
 /// What the data plane is told by the configuration; a reload sends workers a new one.
 #[derive(Clone, Debug, PartialEq)]

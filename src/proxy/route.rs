@@ -28,6 +28,14 @@ pub struct Params {
     pub methods: Option<Vec<Method>>,
 }
 
+impl Params {
+    /// Names the route in metrics: the path, with the host before it if there is one.
+    #[must_use]
+    pub fn label(&self) -> String {
+        format!("{}{}", self.host.as_deref().unwrap_or_default(), self.path)
+    }
+}
+
 /// The routes, in the order in which they are tried.
 #[derive(Clone, Debug)]
 pub struct Table {

@@ -1,0 +1,165 @@
+//! One GET to the bearerd that runs, in as much HTTP/1.1 as that takes.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::time::Duration;
+
+use super::{Exit, Failure};
+use crate::clock::Stopwatch;
+use crate::net::Listen;
+use crate::proxy::guard;
+
+/// How long an answer may take in all; the other side is on this machine.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The longest answer: a status with hundreds of grants is well below.
+const LONGEST: u64 = 8 * 1024 * 1024;
+
+/// What it said.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: String,
+}
+
+/// Asks for `path`.
+pub(super) fn get(listen: Option<&Listen>, guard: &guard::Params, path: &str) -> Result<Answer, Failure> {
+    let unreachable = |why: String| Failure::new(Exit::Unreachable, why);
+    let Some(listen) = listen else {
+        let why = "the configuration has no listener for this: set admin.listen (or probes.listen)";
+        return Err(unreachable(why.to_owned()));
+    };
+    exchange(listen, guard, path).map_err(|error| {
+        let start = "is it running (`bearerd run`) with this configuration?";
+        unreachable(format!("no bearerd answers at {listen}: {error}; {start}"))
+    })
+}
+
+fn exchange(listen: &Listen, guard: &guard::Params, path: &str) -> io::Result<Answer> {
+    let host = host_header(listen, guard);
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    let bytes = match listen {
+        Listen::Tcp { port: 0, .. } => {
+            return Err(io::Error::other("port 0 is another one at each start, so it cannot be known here"));
+        }
+        Listen::Tcp { host, port } => {
+            let stream = connect(dialled(host), *port)?;
+            talk(stream, &request, TcpStream::set_read_timeout)?
+        }
+        #[cfg(unix)]
+        Listen::Unix(path) => {
+            use std::os::unix::net::UnixStream;
+            talk(UnixStream::connect(path)?, &request, UnixStream::set_read_timeout)?
+        }
+        #[cfg(not(unix))]
+        Listen::Unix(_) => return Err(io::Error::other("this system has no Unix sockets")),
+        Listen::Inherited(_) => {
+            return Err(io::Error::other("a socket that systemd hands over cannot be found from here"));
+        }
+    };
+    read_answer(&bytes)
+}
+
+/// Where a listener on every address is reached from this machine.
+fn dialled(host: &str) -> &str {
+    match host {
+        "0.0.0.0" => "127.0.0.1",
+        "::" => "::1",
+        other => other,
+    }
+}
+
+fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in (host, port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// A name that the guard lets in: the one dialled, or else the first that is allowed.
+fn host_header(listen: &Listen, guard: &guard::Params) -> String {
+    let dialled = match listen {
+        Listen::Tcp { host, .. } if host.contains(':') => format!("[{}]", dialled(host)),
+        Listen::Tcp { host, .. } => dialled(host).to_owned(),
+        Listen::Unix(_) | Listen::Inherited(_) => "localhost".to_owned(),
+    };
+    let allowed = &guard.allowed_hosts;
+    if allowed.contains(&dialled) { dialled } else { allowed.first().cloned().unwrap_or(dialled) }
+}
+
+/// Sends the request and reads to the end of the answer, which the other side marks by closing.
+fn talk<S: Read + Write>(
+    mut stream: S,
+    request: &str,
+    set_timeout: impl Fn(&S, Option<Duration>) -> io::Result<()>,
+) -> io::Result<Vec<u8>> {
+    let watch = Stopwatch::start();
+    let (mut answer, mut chunk) = (Vec::new(), [0; 8192]);
+    set_timeout(&stream, Some(PATIENCE))?;
+    stream.write_all(request.as_bytes())?;
+    loop {
+        let left = PATIENCE.saturating_sub(watch.elapsed());
+        if left.is_zero() {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "no whole answer within 5 s"));
+        }
+        set_timeout(&stream, Some(left))?;
+        match stream.read(&mut chunk) {
+            Ok(0) => return Ok(answer),
+            Ok(read) => answer.extend_from_slice(chunk.get(..read).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "no whole answer within 5 s"));
+            }
+            Err(error) => return Err(error),
+        }
+        if answer.len() as u64 > LONGEST {
+            return Err(io::Error::other("its answer does not end"));
+        }
+    }
+}
+
+fn read_answer(bytes: &[u8]) -> io::Result<Answer> {
+    let not_http = || io::Error::new(io::ErrorKind::InvalidData, "what answers there is not a bearerd");
+    let text = std::str::from_utf8(bytes).map_err(|_| not_http())?;
+    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(not_http)?;
+    let status = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).ok_or_else(not_http)?;
+    Ok(Answer { status: status.parse().map_err(|_| not_http())?, body: body.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(host: &str) -> Listen {
+        Listen::Tcp { host: host.to_owned(), port: 1 }
+    }
+
+    #[test]
+    fn the_host_is_one_that_the_guard_lets_in() {
+        let usual = guard::Params::default();
+        assert_eq!(host_header(&tcp("127.0.0.1"), &usual), "127.0.0.1");
+        assert_eq!(host_header(&tcp("::"), &usual), "[::1]");
+        assert_eq!(host_header(&Listen::Unix("/s".into()), &usual), "localhost");
+        let named = guard::Params { allowed_hosts: vec!["api.test".to_owned()], ..usual };
+        assert_eq!(host_header(&tcp("127.0.0.1"), &named), "api.test");
+    }
+
+    #[test]
+    fn what_is_not_http_is_an_error_and_no_panic() {
+        for bytes in [
+            &b""[..],
+            b"HTTP/1.1 20",
+            b"HTTP/1.1 2\xff0 OK\r\n\r\n",
+            b"SSH-2.0-x\r\n\r\n",
+            b"HTTP/1.1 abc\r\n\r\n",
+        ] {
+            assert!(read_answer(bytes).is_err(), "{bytes:?}");
+        }
+        let answer = read_answer(b"HTTP/1.1 503 Service Unavailable\r\na: b\r\n\r\nno").unwrap();
+        assert_eq!(answer, Answer { status: 503, body: "no".to_owned() });
+    }
+}

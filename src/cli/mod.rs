@@ -1,0 +1,212 @@
+//! The command: what a person types, what is printed, and the exit code.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is the one part that speaks to the terminal"
+)]
+#![allow(clippy::disallowed_methods, reason = "NO_COLOR is read here and nowhere else")]
+
+mod ask;
+mod check;
+mod healthcheck;
+mod run;
+mod status;
+mod version;
+
+use std::ffi::OsString;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+
+use crate::config::{Config, Flags, Loaded, Sources};
+use crate::telemetry::{Colour, Verbosity};
+
+/// What bare `bearerd` says.
+const EXAMPLES: &str = "\
+Examples:
+  bearerd check                              is proxy.toml good, and what will it do?
+  bearerd run                                carry requests, as proxy.toml says
+  bearerd run --upstream https://api.example.com --issuer https://id.example.com \\
+      --client-id billing --refresh-token-file ./refresh_token
+                                             the same without a file";
+
+/// Makes OAuth somebody else's problem: keeps a refresh token alive and puts the access token on every request.
+#[derive(Debug, Parser)]
+#[command(name = "bearerd", version, after_help = EXAMPLES, arg_required_else_help = true, disable_help_subcommand = true)]
+struct Command {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What every command takes, before or after its name.
+#[derive(Clone, Debug, Default, clap::Args)]
+struct Common {
+    /// The configuration [default: proxy.toml here, then /etc/bearerd/proxy.toml; or BEARERD_CONFIG]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Warnings and errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// More detail; -vv for more, -vvv for all of it
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// How log lines look
+    #[arg(long, global = true, value_name = "FORMAT", value_parser = ["auto", "pretty", "json"])]
+    log_format: Option<String>,
+    /// When to colour what is shown
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: When,
+}
+
+/// `--color`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum When {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Carry requests until told to stop
+    Run(Box<Flags>),
+    /// Say whether the configuration is good, and what it does
+    Check(Box<Flags>),
+    /// Show how the running bearerd's grants are
+    Status(status::Arguments),
+    /// Exit 0 if the running bearerd is healthy, else 1; for containers
+    Healthcheck(healthcheck::Arguments),
+    /// Say which version this is
+    Version(version::Arguments),
+}
+
+/// How a command ends (sysexits.h for those above 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exit {
+    /// As asked.
+    Success = 0,
+    /// Something failed.
+    Failure = 1,
+    /// No bearerd answers.
+    Unreachable = 69,
+    /// A person has to sign in.
+    SignInRequired = 77,
+    /// Bad configuration, or an unusable store.
+    Config = 78,
+}
+
+/// Why a command did not succeed.
+#[derive(Debug)]
+struct Failure {
+    exit: Exit,
+    /// A sentence and what to do about it; a rendered report already ends its lines.
+    says: String,
+}
+
+impl Failure {
+    fn new(exit: Exit, says: impl Into<String>) -> Self {
+        Self { exit, says: says.into() }
+    }
+}
+
+/// Runs the command that `arguments` are, the program's name first.
+#[must_use]
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let command = match Command::try_parse_from(arguments) {
+        Ok(command) => command,
+        Err(usage) => {
+            let _closed_terminal = usage.print();
+            return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
+        }
+    };
+    let exit = match perform(command) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            complain(&failure.says);
+            failure.exit
+        }
+    };
+    ExitCode::from(exit as u8)
+}
+
+fn perform(Command { common, verb }: Command) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Run(flags) => run::run(&common, *flags),
+        Verb::Check(flags) => check::check(&common, *flags),
+        Verb::Status(arguments) => status::status(&common, &arguments),
+        Verb::Healthcheck(arguments) => healthcheck::healthcheck(&common, &arguments),
+        Verb::Version(arguments) => version::version(&arguments),
+    }
+}
+
+impl Common {
+    /// The configuration, with the command's flags over it.
+    fn load(&self, flags: Flags) -> Result<Loaded, Failure> {
+        let flags = Flags { log_format: self.log_format.clone(), ..flags };
+        let sources = Sources::of_command(self.config.clone(), std::env::vars_os(), flags);
+        Config::load(&sources).map_err(|errors| Failure::new(Exit::Config, errors.render(self.is_coloured())))
+    }
+
+    fn verbosity(&self) -> Verbosity {
+        Verbosity { quiet: self.quiet, verbose: self.verbose }
+    }
+
+    /// `--color`, and <https://no-color.org> where it leaves the choice open.
+    fn colour(&self) -> Colour {
+        let no_color = || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        match self.color {
+            When::Always => Colour::Always,
+            When::Never => Colour::Never,
+            When::Auto if no_color() => Colour::Never,
+            When::Auto => Colour::Auto,
+        }
+    }
+
+    /// Whether what goes to stderr is coloured.
+    fn is_coloured(&self) -> bool {
+        match self.colour() {
+            Colour::Always => true,
+            Colour::Never => false,
+            Colour::Auto => std::io::stderr().is_terminal(),
+        }
+    }
+}
+
+/// Prints the answer. A reader that has gone away (`bearerd status | head -1`) is no failure.
+fn say(text: &str) {
+    let _reader_gone = writeln!(std::io::stdout(), "{}", text.trim_end());
+}
+
+/// Prints what is wrong.
+fn complain(text: &str) {
+    let text = text.trim_end();
+    if !text.is_empty() {
+        let prefix = if text.contains('\n') || text.starts_with("error") { "" } else { "error: " };
+        let _reader_gone = writeln!(std::io::stderr(), "{prefix}{text}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        use clap::CommandFactory as _;
+        Command::command().debug_assert();
+    }
+
+    #[test]
+    fn common_flags_go_before_and_after_the_verb() {
+        for line in ["bearerd -vv --config a run", "bearerd run -v --config a -v"] {
+            let command = Command::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!((command.common.verbose, command.common.config), (2, Some("a".into())), "{line}");
+        }
+    }
+}

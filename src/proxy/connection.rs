@@ -1,0 +1,244 @@
+//! One connection of a caller's: HTTP/1.1 or HTTP/2 by its first bytes, with a clock on every kind of silence.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::future::Future as _;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
+use tokio::time::Sleep;
+
+use super::body::Body;
+use super::carrying::Caller;
+use super::error::{Code, ProxyError};
+use super::{Limits, Proxy};
+use crate::clock::{self, Stopwatch};
+
+/// What HTTP/2 begins with (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// hyper's own default, stated: more fields than this are 431 (P46).
+const MAX_HEADERS: usize = 100;
+
+/// Streams that one connection may have open.
+const MAX_STREAMS: u32 = 200;
+
+/// The proxy as it is configured now; a reload replaces it for the requests that follow.
+pub(super) type Current = Rc<RefCell<Rc<Proxy>>>;
+
+/// Serves one connection to its end; `drain` asks it to end soon.
+pub(super) async fn serve<S>(
+    stream: S,
+    caller: Rc<Caller>,
+    current: Current,
+    mut drain: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let limits = current.borrow().limits().clone();
+    let mut stream = Timed::new(stream, Rc::clone(&caller), &limits);
+    let sniffing = tokio::time::timeout_at(clock::in_(limits.first_byte_timeout), sniff(&mut stream));
+    let speaks_http2 = tokio::select! {
+        sniffed = sniffing => match sniffed {
+            Ok(Ok(speaks_http2)) => speaks_http2,
+            _ => return,
+        },
+        _ = drain.wait_for(|drain| *drain) => return,
+    };
+    stream.multiplexed = speaks_http2;
+    let service = service_fn(move |request| answer(request, Rc::clone(&current), Rc::clone(&caller)));
+    // How a connection ends is its own business; what concerned a request has been answered and logged.
+    if speaks_http2 {
+        let connection = http2_builder(&limits).serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            _ = drain.wait_for(|drain| *drain) => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = connection.await;
+    } else {
+        let connection = http1_builder(&limits).serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            _ = drain.wait_for(|drain| *drain) => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = connection.await;
+    }
+}
+
+fn http1_builder(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    // `Timed` keeps the times: hyper has one knob for a slow head and for a pause between requests.
+    builder.timer(TokioTimer::new()).header_read_timeout(None).max_headers(MAX_HEADERS);
+    builder.max_buf_size(limits.header_size.max(8192));
+    builder
+}
+
+fn http2_builder(limits: &Limits) -> http2::Builder<Local> {
+    let mut builder = http2::Builder::new(Local);
+    builder.timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS);
+    builder.max_header_list_size(u32::try_from(limits.header_size).unwrap_or(u32::MAX));
+    builder
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    current: Current,
+    caller: Rc<Caller>,
+) -> Result<Response<Body>, Infallible> {
+    let proxy = Rc::clone(&current.borrow());
+    let Some(carrying) = caller.carry(proxy.limits().requests) else {
+        let error = ProxyError::new(Code::Overloaded, "Too many requests are being carried already.");
+        return Ok(error.into_response().map(Body::from_bytes));
+    };
+    Ok(proxy.handle(request).await.map(|body| body.holding(carrying)))
+}
+
+/// Runs hyper's tasks on this worker's thread.
+#[derive(Clone, Copy)]
+struct Local;
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Local {
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(task);
+    }
+}
+
+/// Reads until it is plain which protocol is spoken, and puts the bytes back.
+async fn sniff<S: AsyncRead + Unpin>(stream: &mut Timed<S>) -> io::Result<bool> {
+    let mut seen = Vec::with_capacity(PREFACE.len());
+    while seen.len() < PREFACE.len() && PREFACE.starts_with(&seen) {
+        let mut buf = [0; PREFACE.len()];
+        let room = PREFACE.len() - seen.len();
+        let read = stream.stream.read(buf.get_mut(..room).unwrap_or_default()).await?;
+        if read == 0 {
+            break;
+        }
+        seen.extend_from_slice(buf.get(..read).unwrap_or_default());
+    }
+    let speaks_http2 = seen == PREFACE;
+    stream.begun = (!seen.is_empty()).then(|| (0, Stopwatch::start()));
+    stream.seen = seen;
+    Ok(speaks_http2)
+}
+
+/// A stream that ends silences: a head that does not end, a pause between requests that lasts too long. One timer,
+/// made when something is first waited for and looked at when it fires.
+struct Timed<S> {
+    stream: S,
+    /// What the sniff read.
+    seen: Vec<u8>,
+    caller: Rc<Caller>,
+    header_timeout: Duration,
+    idle_timeout: Duration,
+    /// The head being read: after how many requests, and since when.
+    begun: Option<(u64, Stopwatch)>,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// HTTP/2: bytes between requests are no head.
+    multiplexed: bool,
+}
+
+impl<S> Timed<S> {
+    fn new(stream: S, caller: Rc<Caller>, limits: &Limits) -> Self {
+        let (header_timeout, idle_timeout) = (limits.header_timeout, limits.idle_timeout);
+        Self {
+            stream,
+            seen: Vec::new(),
+            caller,
+            header_timeout,
+            idle_timeout,
+            begun: None,
+            timer: None,
+            multiplexed: false,
+        }
+    }
+
+    /// Called while no byte comes: ready when that has lasted too long.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let (since, span) = match self.begun.filter(|(served, _)| *served == self.caller.served()) {
+                Some((_, since)) if !self.multiplexed => (since, self.header_timeout),
+                _ => (self.caller.quiet_since(), self.idle_timeout),
+            };
+            // A request in flight has clocks of its own; we look again later.
+            let over = !self.caller.is_busy() && since.elapsed() >= span;
+            if over {
+                return Poll::Ready(());
+            }
+            let next = since.deadline(span).max(clock::in_(Duration::from_millis(100)));
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next)));
+            if timer.as_mut().poll(cx).is_pending() {
+                // An earlier end than the timer's, because a head has begun meanwhile.
+                if timer.deadline() <= next {
+                    return Poll::Pending;
+                }
+            }
+            timer.as_mut().reset(next);
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if !this.seen.is_empty() {
+            let count = this.seen.len().min(buf.remaining());
+            buf.put_slice(this.seen.drain(..count).as_slice());
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        if Pin::new(&mut this.stream).poll_read(cx, buf)?.is_pending() {
+            return this.poll_over(cx).map(|()| Err(io::ErrorKind::TimedOut.into()));
+        }
+        let served = this.caller.served();
+        let known = this.begun.is_some_and(|(count, _)| count == served);
+        if buf.filled().len() > before && !this.caller.is_busy() && !known {
+            this.begun = Some((served, Stopwatch::start()));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

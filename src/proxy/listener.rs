@@ -1,0 +1,162 @@
+//! Where callers come in: sockets bound once, and an accept loop that no error ends.
+
+use std::io;
+use std::net::TcpListener;
+#[cfg(unix)]
+use std::os::unix::net::UnixListener;
+#[cfg(unix)]
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::net::Listen;
+
+/// How long to wait when the system has no descriptors left.
+const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// How many free ports are tried until one is free on both loopback addresses.
+const TRIES: usize = 20;
+
+/// A bound socket.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A Unix socket; its file is removed at the end.
+    #[cfg(unix)]
+    Unix(UnixListener, PathBuf),
+}
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub enum Socket {
+    /// TCP.
+    Tcp(std::net::TcpStream),
+    /// Unix.
+    #[cfg(unix)]
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// Binds one entry of `listen`; `localhost` is 127.0.0.1 and, where there is one, ::1 on the same port.
+///
+/// # Errors
+/// What the system said, with the address.
+pub fn bind(listen: &Listen) -> io::Result<Vec<Listener>> {
+    let told = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {listen}: {error}"));
+    match listen {
+        Listen::Tcp { host, port } if host == "localhost" => bind_localhost(*port).map_err(told),
+        Listen::Tcp { host, port } => Ok(vec![bind_tcp(host, *port).map_err(told)?]),
+        #[cfg(unix)]
+        Listen::Unix(path) => Ok(vec![bind_unix(path).map_err(told)?]),
+        _ => Err(told(io::Error::new(io::ErrorKind::Unsupported, "this kind of listener is not there yet"))),
+    }
+}
+
+fn bind_tcp(host: &str, port: u16) -> io::Result<Listener> {
+    let listener = TcpListener::bind((host, port))?;
+    listener.set_nonblocking(true)?;
+    Ok(Listener::Tcp(listener))
+}
+
+fn bind_localhost(port: u16) -> io::Result<Vec<Listener>> {
+    for _ in 0..TRIES {
+        let four = TcpListener::bind(("127.0.0.1", port))?;
+        four.set_nonblocking(true)?;
+        let port_of_both = four.local_addr()?.port();
+        match bind_tcp("::1", port_of_both) {
+            Ok(six) => return Ok(vec![Listener::Tcp(four), six]),
+            // Port 0 was free on one address and taken on the other: another try.
+            Err(error) if port == 0 && error.kind() == io::ErrorKind::AddrInUse => {}
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
+            // No IPv6 on this machine.
+            Err(_) => return Ok(vec![Listener::Tcp(four)]),
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::AddrInUse, "no port is free on both 127.0.0.1 and ::1"))
+}
+
+/// A socket file that nobody answers on is left from a killed process, and replaced. Mode 0600 (proxy.md §6).
+#[cfg(unix)]
+fn bind_unix(path: &Path) -> io::Result<Listener> {
+    use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    if is_socket {
+        match std::os::unix::net::UnixStream::connect(path) {
+            Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process answers there")),
+            Err(_) => std::fs::remove_file(path)?,
+        }
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    Ok(Listener::Unix(listener, path.to_owned()))
+}
+
+impl Listener {
+    /// What was bound, as in `127.0.0.1:8080` or `unix:/run/proxy.sock`.
+    #[must_use]
+    pub fn address(&self) -> String {
+        match self {
+            Self::Tcp(listener) => {
+                listener.local_addr().map_or_else(|error| error.to_string(), |at| at.to_string())
+            }
+            #[cfg(unix)]
+            Self::Unix(_, path) => format!("unix:{}", path.display()),
+        }
+    }
+
+    /// Accepts until dropped, and hands each connection to `take`. On a runtime.
+    pub async fn accept_all(self, mut take: impl FnMut(Socket)) {
+        match self {
+            Self::Tcp(listener) => {
+                let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+                loop {
+                    match listener.accept().await {
+                        Ok((stream, _)) => {
+                            // Answers are small and waited for: Nagle's algorithm would hold them back.
+                            let _ = stream.set_nodelay(true);
+                            if let Ok(stream) = stream.into_std() {
+                                take(Socket::Tcp(stream));
+                            }
+                        }
+                        Err(error) => pause(&error).await,
+                    }
+                }
+            }
+            #[cfg(unix)]
+            Self::Unix(listener, path) => {
+                let _file = Remove(path);
+                let Ok(listener) = tokio::net::UnixListener::from_std(listener) else { return };
+                loop {
+                    match listener.accept().await {
+                        Ok((stream, _)) => {
+                            if let Ok(stream) = stream.into_std() {
+                                take(Socket::Unix(stream));
+                            }
+                        }
+                        Err(error) => pause(&error).await,
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A connection that broke before it was accepted is no reason to wait; a full table of descriptors is.
+async fn pause(error: &io::Error) {
+    let broken =
+        [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset, io::ErrorKind::Interrupted];
+    if !broken.contains(&error.kind()) {
+        tracing::warn!(event = "accept_failed", %error, "A connection could not be accepted: {error}");
+        tokio::time::sleep(EXHAUSTED).await;
+    }
+}
+
+#[cfg(unix)]
+struct Remove(PathBuf);
+
+#[cfg(unix)]
+impl Drop for Remove {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
