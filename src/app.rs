@@ -224,11 +224,8 @@ impl Running {
     /// Obeys orders until the end.
     async fn govern(mut self, mut orders: mpsc::UnboundedReceiver<Ask>) -> io::Result<()> {
         let beating = tokio::spawn(beat(self.clock.clone(), Arc::clone(&self.heartbeat)));
-        loop {
-            match orders.recv().await {
-                Some(Ask::Reload(config)) => self.reload(*config).await,
-                Some(Ask::Drain) | None => break,
-            }
+        while let Some(Ask::Reload(config)) = orders.recv().await {
+            self.reload(*config).await;
         }
         self.drain(orders).await;
         beating.abort();
@@ -416,7 +413,6 @@ fn overview(
         workers.iter().enumerate().map(|(index, worker)| (format!("worker {index}"), worker.heartbeat()));
     let beats = worker_beats.chain([("control thread".to_owned(), Arc::clone(control))]);
     let started = clock.now();
-    let hosts = config.proxy.routes.iter().filter_map(|route| route.host.clone());
     Overview {
         clock: clock.clone(),
         started,
@@ -429,7 +425,7 @@ fn overview(
         heartbeats: beats.map(|(of, beat)| heartbeat(of, beat, started)).collect(),
         draining: Arc::clone(draining),
         warnings,
-        guard: Guard::new(&config.proxy.guard, hosts),
+        guard: Guard::new(&config.proxy.guard, []),
     }
 }
 

@@ -105,6 +105,12 @@ pub const EVENTS: &[Event] = &[
     event("answer_odd", "The token endpoint's answer was used, though something about it was odd."),
     event("request", "A request was answered (`log.access`)."),
     event("config_reloaded", "A new configuration is in use."),
+    event(
+        "config_needs_restart",
+        "A new configuration changes keys that take effect at the next start only.",
+    ),
+    event("admin_off", "The default admin port is taken; the program runs without its status page."),
+    event("accept_failed", "A connection could not be accepted; the listener goes on."),
     event("config_rejected", "A new configuration is wrong; the old one goes on."),
     event("draining", "The program was asked to stop and lets requests end."),
     event("stopped", "The program ends."),

@@ -1,12 +1,16 @@
 //! `bearerd run`: carries requests until told to stop.
 
+use tokio::sync::mpsc;
+
 use super::{Common, Exit, Failure};
+use crate::app::{App, Ask, StartError};
 use crate::config::{Flags, Loaded};
+use crate::signal::{Signal, Signals};
 use crate::telemetry;
 
 pub(super) fn run(common: &Common, flags: Flags) -> Result<Exit, Failure> {
     forbid_core_dumps();
-    let loaded = common.load(flags)?;
+    let loaded = common.load(flags.clone())?;
     telemetry::init(loaded.config.log, common.colour(), common.verbosity())
         .map_err(|error| Failure::new(Exit::Failure, format!("cannot start logging: {error}")))?;
     for warning in loaded.render_warnings(false).lines().filter(|line| line.starts_with("warning")) {
@@ -14,7 +18,8 @@ pub(super) fn run(common: &Common, flags: Flags) -> Result<Exit, Failure> {
     }
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(event = "started", version, "{}", loaded.summary());
-    serve(loaded)
+    let again = || common.load(flags.clone()).map_err(|failure| failure.says);
+    serve(loaded, again)
 }
 
 /// Tokens are in memory: no core file, and no other process of this user may look in.
@@ -26,7 +31,51 @@ fn forbid_core_dumps() {
     }
 }
 
-/// Hands over to the program itself.
-fn serve(_loaded: Loaded) -> Result<Exit, Failure> {
-    Err(Failure::new(Exit::Failure, "this build carries no requests yet"))
+/// Hands over to the program itself: this thread becomes the control thread.
+fn serve(loaded: Loaded, again: impl Fn() -> Result<Loaded, String>) -> Result<Exit, Failure> {
+    let system = |error: std::io::Error| Failure::new(Exit::Failure, error.to_string());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
+    runtime.block_on(async {
+        let mut signals = Signals::listen().map_err(system)?;
+        let app = App::bind(loaded.config).await.map_err(|error| match error {
+            StartError::Unusable(why) => Failure::new(Exit::Config, why),
+            StartError::System(error) => system(error),
+        })?;
+        let (orders, inbox) = mpsc::unbounded_channel();
+        let mut running = std::pin::pin!(app.run(inbox));
+        tell_systemd(sd_notify::NotifyState::Ready);
+        loop {
+            tokio::select! {
+                ended = running.as_mut() => break ended.map_err(system),
+                signal = signals.next() => obey(signal, &orders, &again),
+            }
+        }
+    })?;
+    Ok(Exit::Success)
+}
+
+fn obey(signal: Signal, orders: &mpsc::UnboundedSender<Ask>, again: &impl Fn() -> Result<Loaded, String>) {
+    let ask = match signal {
+        Signal::Terminate => {
+            tell_systemd(sd_notify::NotifyState::Stopping);
+            Ask::Drain
+        }
+        Signal::Reload => match again() {
+            Ok(loaded) => Ask::Reload(Box::new(loaded.config)),
+            Err(why) => {
+                tracing::error!(
+                    event = "config_rejected",
+                    "The new configuration is not used, the old one goes on:\n{why}"
+                );
+                return;
+            }
+        },
+    };
+    // The receiver is gone only when the program has ended.
+    let _ = orders.send(ask);
+}
+
+/// Without systemd there is nobody to tell.
+fn tell_systemd(state: sd_notify::NotifyState<'_>) {
+    let _ = sd_notify::notify(&[state]);
 }

@@ -154,6 +154,7 @@ impl HttpBody for RequestBody {
 pub struct Body {
     kind: Kind,
     /// Held until the end, so that limits and drains know of the request.
+    #[expect(dead_code, reason = "held, not read")]
     carrying: Option<Carrying>,
 }
 

@@ -107,14 +107,18 @@ impl Proxy {
     /// Answers one request. Every failure becomes a response here.
     pub async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
         let watch = Stopwatch::start();
-        let logged =
-            (self.setup.access != Access::Off).then(|| (request.method().clone(), request.uri().clone()));
-        let answered = self.forward(request).await;
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let mut taken = None;
+        let answered = self.forward(request, &mut taken).await;
         let error = answered.as_ref().err().map(ProxyError::code);
         let response = answered.unwrap_or_else(|error| error.into_response().map(Body::from_bytes));
-        if let Some((method, uri)) = logged {
-            self.log(&method, uri.path(), response.status(), error, watch);
+        if let Some(code) = error {
+            self.shard.rejected(code);
         }
+        if let Some(series) = taken {
+            series.answered(&method, response.status(), watch.elapsed(), error);
+        }
+        self.log(&method, uri.path(), response.status(), error, watch);
         response
     }
 
