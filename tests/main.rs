@@ -23,3 +23,6 @@ mod refreshing;
 
 /// What people and machines see of it: probes, metrics, status, and the command's words and exit codes.
 mod operating;
+
+/// The real program between a real server and a real upstream: load, outages, kills, reload, and what it never tells.
+mod running;

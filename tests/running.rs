@@ -1,0 +1,8 @@
+//! The real program between a real server and a real upstream: what callers see, and what survives.
+
+mod canaries;
+mod carrying;
+mod kills;
+mod load;
+mod outages;
+mod stage;

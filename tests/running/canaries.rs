@@ -1,0 +1,58 @@
+//! Nothing that is printed holds a secret, at the most verbose level, dependencies included.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use rustix::process::Signal;
+
+use super::stage::{Stage, strict};
+use crate::support::authorization_server::{Fault, Phase};
+use crate::support::raw::Peer;
+
+/// The ways in which a secret could be told.
+fn disguises(secret: &str) -> Vec<String> {
+    let percent: String = secret.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let base64 = STANDARD.encode(secret);
+    // The first and the last characters depend on what stands around it.
+    let inner = |text: &str| text.trim_end_matches('=')[4..text.trim_end_matches('=').len() - 4].to_owned();
+    vec![secret.to_owned(), percent, inner(&base64), inner(&URL_SAFE_NO_PAD.encode(secret))]
+}
+
+fn found<'a>(text: &str, secrets: &'a [String]) -> Option<&'a String> {
+    secrets.iter().find(|secret| disguises(secret).iter().any(|disguise| text.contains(disguise.as_str())))
+}
+
+#[tokio::test]
+async fn no_output_tells_a_secret() {
+    let mut stage =
+        Stage::with(strict(4), "\n[log]\naccess = \"all\"\n", &["-vvv", "--log-format", "json", "run"]).await;
+    stage.recovers().await;
+    stage.get("/status/500?code=canary-query").await;
+    stage.server.fault_once(Fault::ServerError, Phase::BeforeProcessing);
+    stage.server.wait_for_redeems(4).await;
+    stage.recovers().await;
+    let mut printed = String::new();
+    for path in ["/", "/metrics", "/api/v1/status", "/readyz"] {
+        printed.push_str(&Peer::connect(stage.admin).await.get(path, "localhost").await.text());
+    }
+    stage.bearerd.signal(Signal::TERM);
+    stage.bearerd.wait().await;
+    printed.push_str(&stage.bearerd.log().join("\n"));
+    printed.push_str(&stage.bearerd.output());
+
+    let redeems = stage.server.redeems();
+    let presented = redeems.iter().filter_map(|exchange| exchange.presented().map(str::to_owned));
+    let issued =
+        redeems.iter().flat_map(|exchange| [exchange.refresh_token.clone(), exchange.access_token.clone()]);
+    let mut secrets: Vec<String> = presented.chain(issued.flatten()).collect();
+    secrets.push("canary-query".to_owned());
+    assert!(
+        secrets.len() > 6 && printed.len() > 2000,
+        "there is something to be found, and somewhere to look"
+    );
+    assert_eq!(found(&printed, &secrets), None);
+
+    let planted = format!("{printed} Basic {}", STANDARD.encode(format!("x:{}", secrets[0])));
+    let also = format!("{printed} {}", secrets[1]);
+    assert_eq!(found(&also, &secrets), Some(&secrets[1]), "the search finds what is there");
+    assert!(planted.len() > printed.len());
+}

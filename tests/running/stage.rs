@@ -1,0 +1,104 @@
+//! bearerd as a process, with an authorization server behind it and an upstream that checks every token.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+
+use crate::support::authorization_server::{AuthorizationServer, Client, Options};
+use crate::support::in_time;
+use crate::support::process::{Home, Process, field};
+use crate::support::raw::{Peer, Reply};
+use crate::support::upstream::Upstream;
+
+/// All of it.
+pub(super) struct Stage {
+    pub(super) server: AuthorizationServer,
+    pub(super) upstream: Upstream,
+    pub(super) home: Home,
+    pub(super) bearerd: Process,
+    pub(super) proxy: SocketAddr,
+    pub(super) admin: SocketAddr,
+}
+
+/// A strict server with one client, and tokens of `life` seconds.
+pub(super) fn strict(life: u64) -> Options {
+    AuthorizationServer::strict().client(Client::public("billing")).expires_in(life)
+}
+
+impl Stage {
+    pub(super) async fn of(options: Options) -> Self {
+        Self::with(options, "", &["--log-format", "json", "run"]).await
+    }
+
+    /// With more of proxy.toml (top-level keys and tables after the grant's) and these arguments.
+    pub(super) async fn with(options: Options, more: &str, arguments: &[&str]) -> Self {
+        let server = options.start();
+        let upstream = Upstream::checking(&server);
+        let home = Home::new();
+        home.write("seed", &server.seed("billing"));
+        home.configure(&format!(
+            "listen = \"127.0.0.1:0\"\nupstream = \"{}\"\n\n[oauth]\nissuer = \"{}\"\nclient_id = \"billing\"\n\
+             refresh_token = {{ file = \"seed\" }}\ntimeout = \"2s\"\n\n[store]\npath = \"@HOME@/state.json\"\n\n\
+             [admin]\nlisten = \"127.0.0.1:0\"\n{more}",
+            upstream.url(),
+            server.issuer(),
+        ));
+        let bearerd = Process::spawn(home.bearerd().args(arguments));
+        let (proxy, admin) = addresses(&bearerd).await;
+        Self { server, upstream, home, bearerd, proxy, admin }
+    }
+
+    /// Starts it once more in the same place.
+    pub(super) async fn restart(&mut self) {
+        self.bearerd = self.home.run();
+        (self.proxy, self.admin) = addresses(&self.bearerd).await;
+    }
+
+    pub(super) async fn get(&self, target: &str) -> Reply {
+        Peer::connect(self.proxy).await.get(target, "localhost").await
+    }
+
+    /// Asks until the proxy gives a good answer.
+    pub(super) async fn recovers(&self) {
+        let well = async {
+            while self.get("/echo").await.status() != 200 {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        in_time("a good answer", well).await;
+    }
+
+    /// Waits until the first grant's state is this word.
+    pub(super) async fn is(&self, state: &str) -> Value {
+        let seen = async {
+            loop {
+                let status = Peer::connect(self.admin).await.get("/api/v1/status", "localhost").await.json();
+                if status["grants"][0]["state"] == state {
+                    return status;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        in_time(state, seen).await
+    }
+
+    /// No token that had expired, was unknown or doubled has reached the upstream.
+    pub(super) fn assert_clean(&self) {
+        let tally = self.upstream.tally();
+        assert_eq!(
+            (tally.expired_tokens, tally.unknown_tokens, tally.missing, tally.several),
+            (0, 0, 0, 0),
+            "{tally:?}"
+        );
+    }
+}
+
+async fn addresses(bearerd: &Process) -> (SocketAddr, SocketAddr) {
+    bearerd.wait_for_events("listening", 2).await;
+    let bound = |listener: &str| {
+        let events = bearerd.events("listening");
+        let event = events.iter().find(|event| field(event, "listener").is_some_and(|name| name == listener));
+        field(event.unwrap(), "address").unwrap().as_str().unwrap().parse().unwrap()
+    };
+    (bound("proxy"), bound("admin"))
+}
