@@ -2,6 +2,21 @@
 //!
 //! **`grant/` keeps tokens, `proxy/` spends them, `token.rs` is all they know of each other.** Folders and files carry
 //! the section names of proxy.toml, so that the operator's map and the programmer's map are one.
+//!
+//! | where is …? | there |
+//! |---|---|
+//! | what happens to a request | [`proxy::Proxy`], `forward` |
+//! | which headers are removed | [`proxy::headers`] |
+//! | who may ask | [`proxy::guard`] |
+//! | what the caller sees when there is no token | [`proxy::error`] |
+//! | when the next refresh is | [`grant::schedule`] |
+//! | what is sent to the token endpoint, and how its answer is read | [`grant::wire`], [`grant::client_auth`] |
+//! | redeem, save, publish | [`grant::refresher`] |
+//! | which seed or record counts | [`grant::lineage`] |
+//! | when a rotated refresh token is on disk | [`store`], `file` |
+//! | what a key of proxy.toml means | [`config`], and the file itself |
+//! | what ready means, what is measured | [`admin`], [`metrics`] |
+//! | who starts what | [`app`] |
 
 pub mod admin;
 pub mod app;

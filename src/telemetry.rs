@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     /// Whether every event of the table must be used already, and not only the other way round.
-    const TABLE_IS_COMPLETE: bool = false;
+    const TABLE_IS_COMPLETE: bool = true;
 
     #[derive(Clone, Default)]
     struct Kept(Arc<Mutex<Vec<u8>>>);

@@ -1,4 +1,4 @@
-//! What deploy/ offers for copying is read by the bearerd of the same commit.
+//! What deploy/ and the README offer for copying is read by the bearerd of the same commit.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -60,6 +60,36 @@ fn every_proxy_toml_in_deploy_is_found_and_loads() {
     for text in found.values() {
         load(text);
     }
+}
+
+#[test]
+fn the_readme_shows_a_configuration_that_loads_and_commands_that_exist() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let blocks: Vec<&str> = readme.split("\n```").collect();
+    let of = |language: &str| -> Vec<&str> {
+        blocks.iter().filter_map(|block| block.strip_prefix(language)).collect()
+    };
+    let configurations = of("toml\n");
+    assert_eq!(configurations.len(), 1);
+    configurations.into_iter().for_each(|text| drop(load(text)));
+    let verbs = of("sh\n")
+        .concat()
+        .lines()
+        .filter_map(|line| line.strip_prefix("bearerd "))
+        .map(first_word)
+        .collect::<Vec<_>>();
+    assert_eq!(verbs, ["check", "run", "status"]);
+    for verb in verbs {
+        let help = std::process::Command::new(env!("CARGO_BIN_EXE_bearerd"))
+            .args([verb.as_str(), "--help"])
+            .output()
+            .unwrap();
+        assert!(help.status.success(), "{verb}");
+    }
+}
+
+fn first_word(line: &str) -> String {
+    line.split_whitespace().next().unwrap_or_default().to_owned()
 }
 
 #[test]

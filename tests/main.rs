@@ -26,3 +26,6 @@ mod operating;
 
 /// The real program between a real server and a real upstream: load, outages, kills, reload, and what it never tells.
 mod running;
+
+/// Absences that hold: who may know whom, and where time, TOML and secrets are read.
+mod layers;

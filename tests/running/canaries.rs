@@ -51,8 +51,12 @@ async fn no_output_tells_a_secret() {
     );
     assert_eq!(found(&printed, &secrets), None);
 
-    let planted = format!("{printed} Basic {}", STANDARD.encode(format!("x:{}", secrets[0])));
-    let also = format!("{printed} {}", secrets[1]);
-    assert_eq!(found(&also, &secrets), Some(&secrets[1]), "the search finds what is there");
-    assert!(planted.len() > printed.len());
+    for disguise in disguises(&secrets[1]) {
+        let planted = format!("{printed} {disguise}");
+        assert_eq!(
+            found(&planted, &secrets),
+            Some(&secrets[1]),
+            "the search finds what is there: {disguise}"
+        );
+    }
 }

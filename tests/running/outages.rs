@@ -5,8 +5,10 @@ use crate::support::authorization_server::{Fault, Phase};
 use crate::support::raw::Peer;
 
 async fn outage(fault: Fault) {
+    // Long enough for an attempt to fail, by its timeout too, while the access token lives.
+    const LIFE: u64 = 10;
     let more = "\n[limits]\ntoken_wait = \"1s\"\n";
-    let stage = Stage::with(strict(5), more, &["--log-format", "json", "run"]).await;
+    let stage = Box::pin(Stage::with(strict(LIFE), more, &["--log-format", "json", "run"])).await;
     stage.recovers().await;
     stage.server.fault(fault, Phase::BeforeProcessing);
     stage.is("degraded").await;
@@ -26,25 +28,25 @@ async fn outage(fault: Fault) {
 
 #[tokio::test]
 async fn it_answers_500() {
-    outage(Fault::ServerError).await;
+    Box::pin(outage(Fault::ServerError)).await;
 }
 
 #[tokio::test]
 async fn it_hangs() {
-    outage(Fault::Hang).await;
+    Box::pin(outage(Fault::Hang)).await;
 }
 
 #[tokio::test]
 async fn it_drops_the_connection() {
-    outage(Fault::Close).await;
+    Box::pin(outage(Fault::Close)).await;
 }
 
 #[tokio::test]
 async fn it_answers_garbage() {
-    outage(Fault::Garbage).await;
+    Box::pin(outage(Fault::Garbage)).await;
 }
 
 #[tokio::test]
 async fn it_answers_429() {
-    outage(Fault::TooManyRequests(None)).await;
+    Box::pin(outage(Fault::TooManyRequests(None))).await;
 }

@@ -27,7 +27,7 @@ pub(super) fn strict(life: u64) -> Options {
 
 impl Stage {
     pub(super) async fn of(options: Options) -> Self {
-        Self::with(options, "", &["--log-format", "json", "run"]).await
+        Box::pin(Self::with(options, "", &["--log-format", "json", "run"])).await
     }
 
     /// With more of proxy.toml (top-level keys and tables after the grant's) and these arguments.
@@ -44,7 +44,7 @@ impl Stage {
             server.issuer(),
         ));
         let bearerd = Process::spawn(home.bearerd().args(arguments));
-        let (proxy, admin) = addresses(&bearerd).await;
+        let (proxy, admin) = Box::pin(addresses(&bearerd)).await;
         Self { server, upstream, home, bearerd, proxy, admin }
     }
 
@@ -55,7 +55,8 @@ impl Stage {
     }
 
     pub(super) async fn get(&self, target: &str) -> Reply {
-        Peer::connect(self.proxy).await.get(target, "localhost").await
+        // Boxed: a test's future holds many of these, and an unoptimized one would outgrow its thread's stack.
+        Box::pin(async { Peer::connect(self.proxy).await.get(target, "localhost").await }).await
     }
 
     /// Asks until the proxy gives a good answer.
@@ -65,7 +66,7 @@ impl Stage {
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             }
         };
-        in_time("a good answer", well).await;
+        Box::pin(in_time("a good answer", well)).await;
     }
 
     /// Waits until the first grant's state is this word.
@@ -79,7 +80,7 @@ impl Stage {
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             }
         };
-        in_time(state, seen).await
+        Box::pin(in_time(state, seen)).await
     }
 
     /// No token that had expired, was unknown or doubled has reached the upstream.

@@ -123,7 +123,7 @@ pub(super) enum Outcome {
     Failed(ProxyError),
 }
 
-/// A connection in use. Dropping it closes the connection; [`Lease::give_back`] keeps it, if it may be kept.
+/// A connection in use. Dropping it closes the connection; `give_back` keeps it, if it may be kept.
 pub struct Lease {
     conn: Option<Conn>,
     pool: Weak<Pool>,
