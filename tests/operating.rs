@@ -233,6 +233,7 @@ async fn every_metric_of_the_table_is_scraped_and_no_other() {
     for metric in METRICS.iter().filter(|of| !of.linux || cfg!(target_os = "linux")) {
         assert!(text.lines().any(|line| line.starts_with(metric.name)), "{} has a sample", metric.name);
     }
+    assert!(text.contains("le=\"+Inf\"") && !text.contains("e308"), "the last bound is told as such");
     for sample in [
         "bearerd_grant_state{grant=\"default\",state=\"active\"} 1.0",
         "bearerd_refresh_attempts_total{grant=\"default\",reason=\"startup\",outcome=\"success\"} 3",

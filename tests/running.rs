@@ -5,4 +5,5 @@ mod carrying;
 mod kills;
 mod load;
 mod outages;
+mod retries;
 mod stage;

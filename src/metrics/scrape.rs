@@ -207,7 +207,7 @@ fn plain_if(into: &mut MetricEncoder<'_>, value: Option<f64>) -> Result<(), Erro
     value.map_or(Ok(()), |value| into.encode_gauge(&value))
 }
 
-/// `counts` has one more than `bounds`: those above the last. The encoder adds up and prints `+Inf` for `f64::MAX`.
+/// `counts` has one more than `bounds`: those above the last. The encoder adds up and prints the last bound as `+Inf`.
 fn histogram(
     into: &mut MetricEncoder<'_>,
     labels: Labels,
@@ -215,7 +215,7 @@ fn histogram(
     counts: &[u64],
     sum: f64,
 ) -> Result<(), Error> {
-    let bounds = bounds.iter().copied().chain([f64::MAX]);
+    let bounds = bounds.iter().copied().chain([f64::INFINITY]);
     let buckets: Vec<(f64, u64)> = bounds.zip(counts.iter().copied()).collect();
     into.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum, counts.iter().sum(), &buckets, None)
 }

@@ -1,7 +1,7 @@
 //! HTTP/1.1 connections to one upstream. A connection is driven by the request that uses it, then by the body of its
 //! response; between requests it rests here, driven by nobody.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 
 use super::Target;
-use super::connect::{self, Stream};
+use super::connect::{self, Wire};
 use crate::clock::{self, Stopwatch};
 use crate::proxy::Limits;
 use crate::proxy::body::{RequestBody, Upload};
@@ -45,6 +45,8 @@ struct Idle {
 struct Conn {
     sender: SendRequest<RequestBody>,
     driver: Driver,
+    /// Whether a byte has come since the request went out.
+    heard: Rc<Cell<bool>>,
     born: Stopwatch,
     /// How long it may live: the limit, and a tenth of it more or less, so that many do not end at once.
     age: Duration,
@@ -53,7 +55,7 @@ struct Conn {
     reused: bool,
 }
 
-type Driver = Pin<Box<Connection<TokioIo<Stream>, RequestBody>>>;
+type Driver = Pin<Box<Connection<TokioIo<Wire>, RequestBody>>>;
 
 impl Pool {
     pub(super) fn new(target: Target, tls: Tls, limits: &Limits) -> Self {
@@ -84,16 +86,19 @@ impl Pool {
 
     /// A new connection.
     pub(super) async fn connect(self: &Rc<Self>) -> Result<Lease, ProxyError> {
-        let stream = connect::connect(&self.target, &self.tls, &self.limits).await?;
+        let (wire, heard) = Wire::new(connect::connect(&self.target, &self.tls, &self.limits).await?);
         let broken = |error: hyper::Error| ProxyError::new(Code::UpstreamProtocol, error.to_string());
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(self.limits.header_size.max(64 * 1024))
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(wire))
             .await
             .map_err(broken)?;
         let age = self.limits.upstream_age.mul_f64(0.9 + 0.2 * secret::dice());
         let (born, rest) = (Stopwatch::start(), self.limits.upstream_idle);
-        Ok(Lease::new(Conn { sender, driver: Box::pin(connection), born, age, rest, reused: false }, self))
+        Ok(Lease::new(
+            Conn { sender, driver: Box::pin(connection), heard, born, age, rest, reused: false },
+            self,
+        ))
     }
 
     pub(super) fn sweep(&self) {
@@ -150,6 +155,8 @@ impl Lease {
     ) -> Outcome {
         self.upload = upload;
         let Some(conn) = self.conn.as_mut() else { return Outcome::Unsent(Box::new(request)) };
+        conn.heard.set(false);
+        let heard = Rc::clone(&conn.heard);
         let mut sending = Box::pin(conn.sender.try_send_request(request));
         let mut waited: Option<Pin<Box<tokio::time::Sleep>>> = None;
         let (driver, upload) = (&mut conn.driver, &self.upload);
@@ -173,7 +180,7 @@ impl Lease {
             Some(Ok(response)) => self.answered(response, closed),
             Some(Err(mut error)) => match error.take_message() {
                 Some(request) => Outcome::Unsent(Box::new(request)),
-                None => failed(&error.into_error()),
+                None => failed(&error.into_error(), heard.get()),
             },
             None => Outcome::Failed(ProxyError::new(
                 Code::UpstreamTimeout,
@@ -237,19 +244,16 @@ impl fmt::Debug for Lease {
     }
 }
 
-fn failed(error: &hyper::Error) -> Outcome {
-    let sentence = "The upstream closed the connection without an answer.";
-    if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
-        return Outcome::Closed(ProxyError::new(Code::UpstreamProtocol, sentence));
-    }
-    if error.is_parse() {
-        let sentence = "The upstream's answer is not HTTP/1.1.";
+fn failed(error: &hyper::Error, heard: bool) -> Outcome {
+    if heard {
+        let sentence = "The upstream's answer broke off, or is not HTTP/1.1.";
         return Outcome::Failed(ProxyError::new(Code::UpstreamProtocol, sentence));
     }
     if error.is_user() {
         let sentence = "The request's body broke off or stopped coming.";
         return Outcome::Failed(ProxyError::new(Code::RequestTimeout, sentence).closing());
     }
+    let sentence = "The upstream closed the connection without an answer.";
     Outcome::Closed(ProxyError::new(Code::UpstreamProtocol, sentence))
 }
 
