@@ -30,6 +30,7 @@ use crate::proxy::worker::{self, Order, Worker};
 use crate::proxy::{Setup, upstream};
 use crate::secret;
 use crate::store::{self, Store};
+use crate::telemetry;
 use crate::tls::Tls;
 use crate::token::GrantName;
 
@@ -289,6 +290,7 @@ impl Running {
             old.warnings.clone(),
         );
         self.overview.store(Arc::new(Overview { started: old.started, ..new }));
+        telemetry::follow(config.log);
         self.config = config;
         tracing::info!(event = "config_reloaded", "The new configuration is in use");
     }
@@ -416,7 +418,7 @@ fn overview(
     Overview {
         clock: clock.clone(),
         started,
-        config_file: config.file.clone(),
+        config_file: admin::file(config),
         identity: admin::identity(config),
         listeners,
         grants: grants.iter().map(grant).collect(),

@@ -175,6 +175,19 @@ async fn wrong_paths_methods_and_head_are_answered_in_kind() {
 }
 
 #[tokio::test]
+async fn who_says_nothing_keeps_nobody_out() {
+    let stage = stage().await;
+    let mut silent = Vec::new();
+    for _ in 0..80 {
+        silent.push(Peer::connect(stage.probes).await);
+    }
+    assert_eq!(get(stage.probes, "/livez").await.status(), 200);
+    assert!(silent[0].try_head().await.is_none(), "the oldest gave way");
+    let young = silent[40].get("/livez", "localhost").await;
+    assert_eq!(young.status(), 200, "and at once: nobody's time had run out");
+}
+
+#[tokio::test]
 async fn the_page_escapes_what_it_shows_and_runs_nothing() {
     let stage = stage().await;
     let problem = Problem { code: "invalid_grant", sentence: "<script>alert(1)</script>".to_owned() };

@@ -7,6 +7,7 @@ mod page;
 mod report;
 mod server;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -28,13 +29,19 @@ pub struct Params {
     pub probes: Option<Listen>,
 }
 
+/// The configuration's file by its absolute path; none when environment and flags were enough.
+#[must_use]
+pub fn file(config: &Config) -> Option<PathBuf> {
+    let file = config.file.as_ref()?;
+    Some(std::path::absolute(file).unwrap_or_else(|_| file.clone()))
+}
+
 /// Names a configuration, so that a command can tell whether a daemon runs the one it has read: a digest of the
 /// file's absolute path, where the store is, and the grants' names.
 #[must_use]
 pub fn identity(config: &Config) -> String {
-    let file = config.file.as_ref().map(|file| std::path::absolute(file).unwrap_or_else(|_| file.clone()));
     let grants: Vec<&str> = config.grants.keys().map(GrantName::as_str).collect();
-    let text = format!("{file:?}\n{:?}\n{grants:?}", config.store);
+    let text = format!("{:?}\n{:?}\n{grants:?}", file(config), config.store);
     let digest = digest(&SHA256, text.as_bytes());
     digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,11 +1,15 @@
 //! Listens for people and machines, on the control thread; nobody can hold it by being slow.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::Response;
+use http::request::Parts;
 use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -14,14 +18,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 #[cfg(unix)]
 use tokio::net::UnixListener;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::Overview;
 use super::answer::answer;
 use crate::clock;
 
-/// How many connections a listener carries at a time; the others wait in the system's queue.
+/// How many connections a role carries at a time; for one more, the oldest gives way.
 const CONNECTIONS: usize = 64;
 
 /// From the connection's begin to its head's end.
@@ -52,9 +55,27 @@ pub enum Listener {
     Unix(UnixListener),
 }
 
+/// A role's connections, the oldest first. An answer takes a moment, so the oldest of many is one that says nothing:
+/// were it waited for, 64 of them would fail every probe of a kubelet, which waits a second.
+#[derive(Debug, Default)]
+struct Places(Mutex<VecDeque<AbortHandle>>);
+
+impl Places {
+    fn take(&self, newcomer: AbortHandle) {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.retain(|connection| !connection.is_finished());
+        if taken.len() >= CONNECTIONS
+            && let Some(oldest) = taken.pop_front()
+        {
+            oldest.abort();
+        }
+        taken.push_back(newcomer);
+    }
+}
+
 /// Serves `listeners` until dropped, and every connection ends with it. To be spawned on the control thread.
 pub async fn serve(listeners: Vec<Listener>, overview: Arc<ArcSwap<Overview>>, role: Role) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Arc::new(Places::default());
     let mut accepting = JoinSet::new();
     for listener in listeners {
         accepting.spawn(accept(listener, Arc::clone(&overview), role, Arc::clone(&places)));
@@ -62,38 +83,39 @@ pub async fn serve(listeners: Vec<Listener>, overview: Arc<ArcSwap<Overview>>, r
     while accepting.join_next().await.is_some() {}
 }
 
-async fn accept(listener: Listener, overview: Arc<ArcSwap<Overview>>, role: Role, places: Arc<Semaphore>) {
+async fn accept(listener: Listener, overview: Arc<ArcSwap<Overview>>, role: Role, places: Arc<Places>) {
     let mut carried = JoinSet::new();
-    // The semaphore is never closed.
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+    loop {
         while carried.try_join_next().is_some() {}
         let overview = Arc::clone(&overview);
-        let accepted: io::Result<()> = match &listener {
-            Listener::Tcp(tcp) => tcp.accept().await.map(|(stream, _)| {
-                carried.spawn(async move {
-                    carry(stream, overview, role).await;
-                    drop(place);
-                });
-            }),
+        let respond = move |head: &Parts| answer(&overview.load(), role, head);
+        let accepted: io::Result<AbortHandle> = match &listener {
+            Listener::Tcp(tcp) => {
+                tcp.accept().await.map(|(stream, _)| carried.spawn(async { carry(stream, respond).await }))
+            }
             #[cfg(unix)]
-            Listener::Unix(unix) => unix.accept().await.map(|(stream, _)| {
-                carried.spawn(async move {
-                    carry(stream, overview, role).await;
-                    drop(place);
-                });
-            }),
+            Listener::Unix(unix) => {
+                unix.accept().await.map(|(stream, _)| carried.spawn(async { carry(stream, respond).await }))
+            }
         };
-        if accepted.is_err() {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
+        match accepted {
+            Ok(connection) => places.take(connection),
+            Err(_refused) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
+        // Whoever came gets a turn before the next comes and may take its place.
+        tokio::task::yield_now().await;
     }
 }
 
 /// One connection, one request.
-async fn carry<S: AsyncRead + AsyncWrite + Unpin>(stream: S, overview: Arc<ArcSwap<Overview>>, role: Role) {
+async fn carry<S, F>(stream: S, respond: F)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Fn(&Parts) -> Response<Bytes>,
+{
     let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
         let (head, _unread) = request.into_parts();
-        let answer = answer(&overview.load(), role, &head).map(Full::new);
+        let answer = respond(&head).map(Full::new);
         async { Ok::<_, Infallible>(answer) }
     });
     let mut http = http1::Builder::new();
@@ -101,4 +123,32 @@ async fn carry<S: AsyncRead + AsyncWrite + Unpin>(stream: S, overview: Arc<ArcSw
     let connection = http.serve_connection(TokioIo::new(stream), service);
     // Whoever was too slow, or spoke no HTTP, is told by the end of the connection.
     let _ended = tokio::time::timeout_at(clock::in_(LIFETIME), connection).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+    use crate::clock::Stopwatch;
+
+    fn long(_: &Parts) -> Response<Bytes> {
+        Response::new(Bytes::from(vec![b'.'; 100_000]))
+    }
+
+    /// How long a connection is carried on which `sent` is sent and nothing is read.
+    async fn carried(sent: &str) -> Duration {
+        let (mut caller, stream) = tokio::io::duplex(1024);
+        caller.write_all(sent.as_bytes()).await.unwrap();
+        let watch = Stopwatch::start();
+        carry(stream, long).await;
+        watch.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn neither_a_slow_writer_nor_a_slow_reader_keeps_a_connection() {
+        assert_eq!(carried("").await.as_secs(), HEAD_TIMEOUT.as_secs());
+        assert_eq!(carried("GET / HTTP/1.1\r\nHost:").await.as_secs(), HEAD_TIMEOUT.as_secs());
+        assert_eq!(carried("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.as_secs(), LIFETIME.as_secs());
+    }
 }

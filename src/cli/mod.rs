@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
-use crate::config::{Config, Flags, Loaded, Sources};
+use crate::config::{Config, ConfigErrors, Flags, Loaded, Sources};
 use crate::telemetry::{Colour, Verbosity};
 
 /// What bare `bearerd` says.
@@ -79,9 +79,9 @@ enum Verb {
     /// Say whether the configuration is good, and what it does
     Check(Box<Flags>),
     /// Show how the running bearerd's grants are
-    Status(status::Arguments),
+    Status(Box<status::Arguments>),
     /// Exit 0 if the running bearerd is healthy, else 1; for containers
-    Healthcheck(healthcheck::Arguments),
+    Healthcheck(Box<healthcheck::Arguments>),
     /// Say which version this is
     Version(version::Arguments),
 }
@@ -139,8 +139,8 @@ fn perform(Command { common, verb }: Command) -> Result<Exit, Failure> {
     match verb {
         Verb::Run(flags) => run::run(&common, *flags),
         Verb::Check(flags) => check::check(&common, *flags),
-        Verb::Status(arguments) => status::status(&common, &arguments),
-        Verb::Healthcheck(arguments) => healthcheck::healthcheck(&common, &arguments),
+        Verb::Status(arguments) => status::status(&common, *arguments),
+        Verb::Healthcheck(arguments) => healthcheck::healthcheck(&common, *arguments),
         Verb::Version(arguments) => version::version(&arguments),
     }
 }
@@ -148,9 +148,22 @@ fn perform(Command { common, verb }: Command) -> Result<Exit, Failure> {
 impl Common {
     /// The configuration, with the command's flags over it.
     fn load(&self, flags: Flags) -> Result<Loaded, Failure> {
+        Config::load(&self.sources(flags)).map_err(|errors| self.rejected(&errors))
+    }
+
+    /// The configuration of the bearerd that runs; `flags` are those that it was started with.
+    fn load_running(&self, flags: Flags) -> Result<Config, Failure> {
+        let loaded = Config::load_running(&self.sources(flags)).map_err(|errors| self.rejected(&errors))?;
+        Ok(loaded.config)
+    }
+
+    fn sources(&self, flags: Flags) -> Sources {
         let flags = Flags { log_format: self.log_format.clone(), ..flags };
-        let sources = Sources::of_command(self.config.clone(), std::env::vars_os(), flags);
-        Config::load(&sources).map_err(|errors| Failure::new(Exit::Config, errors.render(self.is_coloured())))
+        Sources::of_command(self.config.clone(), std::env::vars_os(), flags)
+    }
+
+    fn rejected(&self, errors: &ConfigErrors) -> Failure {
+        Failure::new(Exit::Config, errors.render(self.is_coloured()))
     }
 
     fn verbosity(&self) -> Verbosity {

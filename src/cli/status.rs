@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{Common, Exit, Failure, ask, say};
 use crate::admin;
 use crate::clock::Clock;
-use crate::config::Flags;
+use crate::config::{Config, Flags};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -16,16 +16,18 @@ pub(super) struct Arguments {
     /// Exit 77 when a person has to sign in
     #[arg(long)]
     exit_code: bool,
+    #[command(flatten, next_help_heading = "If the running one was started with flags, the same again")]
+    flags: Flags,
 }
 
-pub(super) fn status(common: &Common, arguments: &Arguments) -> Result<Exit, Failure> {
-    let config = common.load(Flags::default())?.config;
+pub(super) fn status(common: &Common, arguments: Arguments) -> Result<Exit, Failure> {
+    let config = common.load_running(arguments.flags)?;
     let answer = ask::get(config.admin.listen.as_ref(), &config.proxy.guard, "/api/v1/status")?;
     let report: Value = serde_json::from_str(&answer.body).unwrap_or_default();
     let identity = report.pointer("/config/identity").and_then(Value::as_str);
     match identity {
         Some(identity) if identity == admin::identity(&config) => {}
-        Some(_other) => return Err(stranger(&report)),
+        Some(_other) => return Err(stranger(&report, &config)),
         None => {
             let why = format!("what answers there is not a bearerd (HTTP status {})", answer.status);
             return Err(Failure::new(Exit::Unreachable, why));
@@ -37,12 +39,19 @@ pub(super) fn status(common: &Common, arguments: &Arguments) -> Result<Exit, Fai
 }
 
 /// Somebody else's bearerd has the port.
-fn stranger(report: &Value) -> Failure {
-    let file = report.pointer("/config/file").and_then(Value::as_str).unwrap_or("its environment");
-    let file = file.escape_debug();
-    let why = format!(
-        "the bearerd that answers there runs another configuration, {file}: name that one with --config"
-    );
+fn stranger(report: &Value, config: &Config) -> Failure {
+    let theirs = report.pointer("/config/file").and_then(Value::as_str);
+    let ours = admin::file(config).map(|file| file.display().to_string());
+    let why = if theirs == ours.as_deref() {
+        "the bearerd that answers there keeps another store or other grants: it was started with other flags, or in \
+         another environment (STATE_DIRECTORY, XDG_STATE_HOME and the user decide where the store is); set store.path"
+            .to_owned()
+    } else {
+        let theirs = theirs.unwrap_or("its flags and environment").escape_debug();
+        format!(
+            "the bearerd that answers there runs another configuration, {theirs}: name that one with --config"
+        )
+    };
     Failure::new(Exit::Unreachable, why)
 }
 

@@ -108,6 +108,19 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, in one go; only a file that is not TOML hides what else is wrong.
     pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
+        Self::load_for(sources, false)
+    }
+
+    /// As [`Config::load`], for a command that asks the program where it runs: that one has an environment of its own,
+    /// so secrets that this one lacks are no error. Not to be run.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_running(sources: &Sources) -> Result<Loaded, ConfigErrors> {
+        Self::load_for(sources, true)
+    }
+
+    fn load_for(sources: &Sources, runs_elsewhere: bool) -> Result<Loaded, ConfigErrors> {
         let file = sources.find();
         let text = file.as_deref().map(read).transpose()?;
         let mut report = Report::default();
@@ -121,8 +134,13 @@ impl Config {
         overlay::environment(&sources.env, &mut written, &mut report);
         sources.flags.overlay(&mut written, &mut report);
         let root = rustix::process::geteuid().is_root();
-        let mut context =
-            resolve::Context { report: &mut report, env: &sources.env, file: file.as_deref(), root };
+        let mut context = resolve::Context {
+            report: &mut report,
+            env: &sources.env,
+            file: file.as_deref(),
+            root,
+            runs_elsewhere,
+        };
         match resolve::resolve(written, &mut context) {
             Some(config) => Ok(Loaded { config, warnings: report.warnings, source }),
             None => Err(ConfigErrors::new(source, report.errors)),

@@ -126,5 +126,32 @@ async fn status_tells_a_sign_in_by_77_and_refuses_a_stranger() {
     let (code, _, err) = ask(&["status"]).await;
     assert_eq!(code, Some(69));
     assert!(err.contains("another configuration"), "{err}");
+    let config_file = admin::file(&config);
+    overview.store(Arc::new(Overview { config_file, ..Overview::clone(&stage.overview.load()) }));
+    let (code, _, err) = ask(&["status"]).await;
+    assert_eq!(code, Some(69));
+    assert!(err.contains("another store") && err.contains("STATE_DIRECTORY"), "the file is the same: {err}");
     serving.abort();
+}
+
+#[test]
+fn a_running_program_is_found_without_its_secrets_and_by_its_flags() {
+    let home = Home::new();
+    let secrets =
+        "client_secret = { env = \"NOT_HERE\" }\nrefresh_token = { credential = \"seed\" }\n[store]";
+    home.configure(&GOOD.replace("[store]", secrets));
+    assert_eq!(told(home.bearerd().arg("check")).0, Some(78));
+    assert_eq!(told(home.bearerd().arg("status")).0, Some(69), "what is missing is the program alone");
+
+    let flags =
+        ["--upstream", "http://127.0.0.1:9", "--token-endpoint", "http://127.0.0.1:9/t", "--client-id", "a"];
+    let without_file = Home::new();
+    let ask = |verb: &str| {
+        let admin = format!("unix:{}", home.path().join("admin.sock").display());
+        told(bare().current_dir(without_file.path()).arg(verb).args(flags).args(["--admin-listen", &admin]))
+    };
+    let (code, _, err) = ask("status");
+    assert_eq!(code, Some(69), "{err}");
+    assert!(err.contains("admin.sock"), "{err}");
+    assert!(ask("healthcheck").2.contains("admin.sock"));
 }

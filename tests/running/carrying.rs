@@ -88,6 +88,7 @@ async fn an_upstream_that_cannot_be_reached_is_named() {
     stage.recovers().await;
     stage.upstream.refuse_connections().await;
     stage.upstream.close_connections();
+    stage.upstream.wait_for("no open connection", |upstream| upstream.connections().1 == 0).await;
     let reply = stage.get("/echo").await;
     assert_eq!((reply.status(), reply.json()["code"].as_str()), (502, Some("upstream_unreachable")));
     assert!(reply.head.header("proxy-status").unwrap().contains("upstream_unreachable"));

@@ -28,6 +28,8 @@ pub(super) struct Context<'a> {
     pub(super) file: Option<&'a Path>,
     /// Whether the process is root's.
     pub(super) root: bool,
+    /// Whether secrets of this environment are not needed ([`Config::load_running`]).
+    pub(super) runs_elsewhere: bool,
 }
 
 /// Resolves everything; `None` when the report holds an error. Every part is looked at, whatever the others hold.
@@ -212,6 +214,7 @@ impl Context<'_> {
             SecretReference::File(path) => self.path(Placed { value: path.clone(), place: place.clone() }),
             SecretReference::Credential(name) => match self.env.get("CREDENTIALS_DIRECTORY") {
                 Some(folder) => Path::new(folder).join(name),
+                None if self.runs_elsewhere => return Some(Secret::File(name.into())),
                 None => {
                     let title = format!("`{key}` is a credential, and $CREDENTIALS_DIRECTORY is not set");
                     let help = format!("write LoadCredential={name}:/path in the unit; systemd then sets it");
@@ -226,7 +229,7 @@ impl Context<'_> {
 
     fn variable(&mut self, key: &str, name: &str, place: &Place) -> Option<Secret> {
         let text = self.env.get(name).map_or("", |text| text.trim());
-        if text.is_empty() {
+        if text.is_empty() && !self.runs_elsewhere {
             let title = format!("`{key}` is in an environment variable that is not set, or empty");
             let shown = if looks_like_a_variable(name) { name } else { "the variable that it names" };
             let help = format!("set {shown}, or keep the secret in a file");
