@@ -101,13 +101,34 @@ fn the_rotated_refresh_token_rests_where_the_manifests_put_a_durable_folder() {
     for (manifest, folder) in [
         ("kubernetes/deployment.yaml", "mountPath: /var/lib/bearerd"),
         ("systemd/bearerd.service", "StateDirectory=bearerd"),
-        ("Dockerfile", "state /var/lib/bearerd"),
+        ("Dockerfile", "state /var/lib"),
     ] {
         let text =
             std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(manifest))
                 .unwrap();
         assert!(text.lines().any(|line| line.trim_end().ends_with(folder)), "{manifest} has no `{folder}`");
     }
+}
+
+#[test]
+fn applying_the_manifests_again_never_puts_a_seed_over_the_operators() {
+    let kustomization = include_str!("../deploy/kubernetes/kustomization.yaml");
+    let resources: Vec<_> =
+        kustomization.lines().filter_map(|line| line.trim_start().strip_prefix("- ")).collect();
+    assert_eq!(resources, ["config.yaml", "state.yaml", "deployment.yaml"]);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kubernetes");
+    for manifest in resources {
+        let text = std::fs::read_to_string(folder.join(manifest)).unwrap();
+        assert!(!text.contains("kind: Secret"), "{manifest}");
+    }
+}
+
+#[test]
+fn the_unit_leaves_in_sight_what_names_the_boot() {
+    let unit = include_str!("../deploy/systemd/bearerd.service");
+    let hides = |line: &str| line.starts_with("ProcSubset=") || line.contains("/proc");
+    let hiding: Vec<_> = unit.lines().filter(|line| !line.starts_with('#') && hides(line)).collect();
+    assert_eq!(hiding, [""; 0], "a stored access token is good in this boot only if the boot can be told");
 }
 
 #[test]
