@@ -7,6 +7,7 @@ import os
 import pathlib
 import queue
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -139,25 +140,36 @@ class Upstream(Peer):
         self.url = self.told["url"]
 
 
+def free_port():
+    """One that nobody listens on now, for those who have to know it beforehand."""
+    with socket.socket() as asking:
+        asking.bind(("127.0.0.1", 0))
+        return asking.getsockname()[1]
+
+
 def basic(name, secret):
     halves = ":".join(urllib.parse.quote_plus(half) for half in (name, secret))
     return {"Authorization": "Basic " + base64.b64encode(halves.encode()).decode()}
 
 
 class Bearerd(Process):
-    """The real binary with an ordinary proxy.toml; it listens once this returns."""
+    """The real binary; it listens once this returns."""
 
-    def __init__(self, folder):
+    def __init__(self, command):
         self.addresses = {}
-        binary = os.environ.get("BEARERD_BIN") or ROOT / "target" / "debug" / "bearerd"
         ours = {name: text for name, text in os.environ.items() if not name.startswith("BEARERD_")}
         env = {name: text for name, text in ours.items() if not name.lower().endswith("_proxy")}
-        super().__init__([binary, "run", "-c", pathlib.Path(folder) / "proxy.toml", "--log-format", "json"], env)
+        super().__init__(command, env)
         try:
             self._listen()
         except BaseException:
             self.stop(signal.SIGKILL)
             raise
+
+    @classmethod
+    def configured(cls, folder):
+        """With the proxy.toml in there."""
+        return cls([os.environ["BEARERD_BIN"], "run", "-c", pathlib.Path(folder) / "proxy.toml", "--log-format", "json"])
 
     def _listen(self):
         deadline = time.monotonic() + PATIENCE

@@ -32,7 +32,7 @@ class MainJob(unittest.TestCase):
         configure(self.folder, self.server, self.upstream, self.seed["refresh_token"])
 
     def start(self):
-        bearerd = Bearerd(self.folder)
+        bearerd = Bearerd.configured(self.folder)
         self.addCleanup(bearerd.stop)
         bearerd.wait_until_ready()
         return bearerd

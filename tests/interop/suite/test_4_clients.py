@@ -72,7 +72,7 @@ class Clients(Peers):
         seed = cls.server.seed()["refresh_token"]
         # With HTTP/2 towards upstreams, the gRPC route comes in: configure(…, cls.echo.address)
         configure(folder, cls.server, cls.upstream, seed)
-        cls.bearerd = Bearerd(folder)
+        cls.bearerd = Bearerd.configured(folder)
         cls.addClassCleanup(cls.bearerd.stop)
         cls.bearerd.wait_until_ready()
         cls.url = cls.bearerd.url
