@@ -4,6 +4,7 @@ mod canaries;
 mod carrying;
 mod kills;
 mod load;
+mod operating;
 mod outages;
 mod retries;
 mod stage;

@@ -145,6 +145,21 @@ mod tests {
         watch.elapsed()
     }
 
+    #[tokio::test]
+    async fn for_one_connection_more_the_oldest_gives_way() {
+        let (places, mut connections) = (Places::default(), JoinSet::new());
+        let first = connections.spawn(std::future::pending::<()>());
+        places.take(first.clone());
+        (1..CONNECTIONS).for_each(|_| places.take(connections.spawn(std::future::pending())));
+        tokio::task::yield_now().await;
+        assert!(connections.try_join_next().is_none(), "there is room for so many");
+        places.take(connections.spawn(std::future::pending()));
+        tokio::task::yield_now().await;
+        let gone = connections.try_join_next().expect("one gives way");
+        assert!(gone.unwrap_err().is_cancelled());
+        assert!(first.is_finished() && connections.try_join_next().is_none(), "the oldest, and it alone");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn neither_a_slow_writer_nor_a_slow_reader_keeps_a_connection() {
         assert_eq!(carried("").await.as_secs(), HEAD_TIMEOUT.as_secs());

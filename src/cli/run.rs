@@ -13,13 +13,18 @@ pub(super) fn run(common: &Common, flags: Flags) -> Result<Exit, Failure> {
     let loaded = common.load(flags.clone())?;
     telemetry::init(loaded.config.log, common.colour(), common.verbosity())
         .map_err(|error| Failure::new(Exit::Failure, format!("cannot start logging: {error}")))?;
-    for warning in loaded.render_warnings(false).lines().filter(|line| line.starts_with("warning")) {
-        tracing::warn!(event = "config_warning", "{warning}");
-    }
+    warn(&loaded);
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(event = "started", version, "{}", loaded.summary());
-    let again = || common.load(flags.clone()).map_err(|failure| failure.says);
+    let again = || common.load(flags.clone()).inspect(warn).map_err(|failure| failure.says);
     serve(loaded, again)
+}
+
+/// What deserves a second look, at the start and at each reload.
+fn warn(loaded: &Loaded) {
+    for warning in loaded.warnings() {
+        tracing::warn!(event = "config_warning", code = warning.code().word(), "{warning}");
+    }
 }
 
 /// Tokens are in memory: no core file, and no other process of this user may look in.

@@ -1,0 +1,179 @@
+//! What an operator sees of the running program, and how it starts and ends.
+
+use std::net::TcpListener;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use bearerd::clock::Stopwatch;
+use rustix::process::Signal;
+
+use super::stage::{Stage, strict};
+use crate::operating::openmetrics;
+use crate::support::process::Home;
+use crate::support::raw::Peer;
+use crate::support::{in_time, in_time_or};
+
+/// A program that commands can find: its admin listener is a Unix socket.
+const FINDABLE: &str = "\
+listen = \"127.0.0.1:0\"
+upstream = \"http://127.0.0.1:9\"
+[oauth]
+token_endpoint = \"@TOKEN_ENDPOINT@\"
+client_id = \"billing\"
+refresh_token = { file = \"seed\" }
+[store]
+path = \"@HOME@/state.json\"
+[admin]
+listen = \"unix:@HOME@/admin.sock\"
+";
+
+/// Exit code, standard output and standard error.
+fn told(command: &mut Command) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (status.code(), text(stdout), text(stderr))
+}
+
+async fn text(address: std::net::SocketAddr, path: &str) -> String {
+    Peer::connect(address).await.get(path, "localhost").await.text()
+}
+
+#[tokio::test]
+async fn status_and_healthcheck_ask_the_running_program() {
+    let server = strict(60).start();
+    let home = Home::new();
+    home.write("seed", &server.seed("billing"));
+    home.configure(&FINDABLE.replace("@TOKEN_ENDPOINT@", &server.token_endpoint()));
+    let mut bearerd = home.run();
+    bearerd.wait_for_event("refresh_succeeded").await;
+    let ask = |arguments: &[&str]| told(home.bearerd().args(arguments));
+
+    let healthy = async {
+        while ask(&["healthcheck", "--ready"]).0 != Some(0) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    in_time_or(|| format!("health: {:?}", ask(&["healthcheck", "--ready"])), healthy).await;
+    let (code, out, err) = ask(&["status", "--exit-code"]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.starts_with("default  active — token good for"), "{out}");
+    let report: serde_json::Value = serde_json::from_str(&ask(&["status", "--json"]).1).unwrap();
+    assert_eq!(report["config"]["file"], home.path().join("proxy.toml").display().to_string());
+
+    bearerd.signal(Signal::INT);
+    assert_eq!(bearerd.wait().await.code(), Some(0));
+    assert_eq!((ask(&["status"]).0, ask(&["healthcheck"]).0), (Some(69), Some(1)));
+}
+
+#[tokio::test]
+async fn while_it_drains_it_is_not_ready_and_a_second_signal_ends_it_at_once() {
+    let mut stage = Stage::of(strict(60)).await;
+    stage.is("active").await;
+    assert!(text(stage.admin, "/readyz").await.starts_with("ready\n"));
+    stage.get("/echo").await;
+    let mut held = Peer::connect(stage.proxy).await;
+    held.send("GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    stage.upstream.wait_for("the request", |upstream| upstream.tally().requests > 1).await;
+    let scrape = openmetrics::read(&text(stage.admin, "/metrics").await);
+    assert_eq!(scrape["bearerd_requests_in_flight"].samples[0].value, 1.0);
+
+    stage.bearerd.signal(Signal::TERM);
+    stage.bearerd.wait_for_event("draining").await;
+    assert!(text(stage.admin, "/readyz").await.starts_with("draining\n"));
+    assert!(stage.bearerd.is_running(), "for the sake of the request");
+    let watch = Stopwatch::start();
+    stage.bearerd.signal(Signal::TERM);
+    assert_eq!(stage.bearerd.wait().await.code(), Some(0));
+    assert!(watch.elapsed() < Duration::from_secs(20), "shutdown_grace, 25 s, is not waited for");
+}
+
+#[tokio::test]
+async fn a_reload_takes_the_log_level() {
+    let mut stage = Stage::of(strict(60)).await;
+    stage.recovers().await;
+    let first = std::fs::read_to_string(stage.home.path().join("proxy.toml")).unwrap();
+    for (level, method) in [("warn", "POST"), ("info", "PUT")] {
+        let config = first.replace("upstream = ", &format!("methods = [\"{method}\"]\nupstream = "));
+        stage.home.configure(&format!("{config}[log]\nlevel = \"{level}\"\n"));
+        stage.bearerd.signal(Signal::HUP);
+        let request = format!("{method} /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+        let taken = async {
+            while Peer::connect(stage.proxy).await.ask(&request).await.status() != 200
+                || stage.get("/echo").await.status() != 405
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        Box::pin(in_time("the new configuration", taken)).await;
+    }
+    stage.bearerd.signal(Signal::TERM);
+    stage.bearerd.wait().await;
+    assert_eq!(stage.bearerd.events("config_reloaded").len(), 1, "the first was under `warn`");
+    assert_eq!(stage.bearerd.events("stopped").len(), 1, "and `info` is back");
+    let warnings = stage.bearerd.events("config_warning");
+    assert_eq!(warnings.len(), 3, "at the start and at each reload: the seed can be read by all");
+    assert_eq!(warnings[0]["code"], "secret_file_mode");
+    assert!(
+        warnings[0]["message"].as_str().unwrap().contains("; "),
+        "what is wrong, and the cure: {warnings:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_is_carried_is_counted_by_route_and_answer() {
+    let stage = Stage::of(strict(60)).await;
+    stage.is("active").await;
+    for target in ["/status/404?secret=1", "/status/500", "/status/500"] {
+        stage.get(target).await;
+    }
+    let strange = "GET / HTTP/1.1\r\nHost: evil.test\r\n\r\n";
+    assert_eq!(Peer::connect(stage.proxy).await.ask(strange).await.status(), 403);
+    let scrape = openmetrics::read(&text(stage.admin, "/metrics").await);
+    let requests = &scrape["http_server_request_duration_seconds"].samples;
+    let count = |status: &str| {
+        let mut counts = requests.iter().filter(|sample| sample.name.ends_with("_count"));
+        counts.find(|sample| sample.label("http_response_status_code") == Some(status)).unwrap().clone()
+    };
+    assert_eq!((count("404").value, count("404").label("http_route")), (1.0, Some("/")));
+    assert_eq!((count("500").value, count("500").label("error_type")), (2.0, Some("500")));
+    let rejected = &scrape["bearerd_requests_rejected"].samples;
+    let host = rejected.iter().find(|sample| sample.label("reason") == Some("host_not_allowed")).unwrap();
+    assert_eq!(host.value, 1.0);
+    let state = &scrape["bearerd_grant_state"].samples;
+    let active = state.iter().find(|sample| sample.label("state") == Some("active")).unwrap();
+    assert_eq!((active.value, state.iter().map(|sample| sample.value).sum::<f64>()), (1.0, 1.0));
+}
+
+#[test]
+fn what_keeps_it_from_starting_is_told_in_a_sentence() {
+    let home = Home::new();
+    home.write("seed", "a-refresh-token");
+    let config = FINDABLE.replace("@TOKEN_ENDPOINT@", "http://127.0.0.1:9/token");
+    home.configure(&config.replace("@HOME@/state.json", "/proc/self/state.json"));
+    let (code, _, err) = told(home.bearerd().args(["run", "-q"]));
+    assert_eq!(code, Some(78), "a store that cannot be written: {err}");
+    let last = err.lines().last().unwrap();
+    assert!(last.starts_with("error: ") && last.contains("/proc/self"), "{err}");
+
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    home.configure(&config.replace("127.0.0.1:0", &address));
+    let (code, _, err) = told(home.bearerd().args(["run", "-q"]));
+    assert_eq!(code, Some(1), "an address that is taken: {err}");
+    let last = err.lines().last().unwrap();
+    assert!(last.starts_with("error: ") && last.contains(&address), "{err}");
+}
+
+#[test]
+fn lines_are_coloured_when_asked_and_quiet_when_asked() {
+    let home = Home::new();
+    let config = FINDABLE.replace("@TOKEN_ENDPOINT@", "http://127.0.0.1:9/token");
+    home.configure(&config.replace("@HOME@/state.json", "/proc/self/state.json"));
+    let begin = |arguments: &[&str]| told(home.bearerd().args(arguments)).2;
+    let coloured = begin(&["--log-format", "pretty", "--color", "always", "run"]);
+    assert!(coloured.contains("\u{1b}[") && coloured.contains("started"), "{coloured}");
+    let plain = begin(&["--log-format", "pretty", "run"]);
+    assert!(plain.contains("started") && !plain.contains('\u{1b}'), "{plain}");
+    assert!(begin(&["run"]).lines().next().unwrap().starts_with('{'), "JSON where nobody watches");
+    assert!(!begin(&["-q", "run"]).contains("started"));
+}
