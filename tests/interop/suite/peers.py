@@ -43,6 +43,20 @@ def wait_until(what, condition, patience=PATIENCE):
     raise AssertionError(f"waited {patience} s in vain: {what}")
 
 
+running = set()
+
+
+def break_off(_signal, _frame):
+    """Whoever ends the suite early ends everybody in it; unittest would go on to the next test or forget them."""
+    for child in list(running):
+        child.kill()
+    raise KeyboardInterrupt
+
+
+signal.signal(signal.SIGTERM, break_off)
+signal.signal(signal.SIGINT, break_off)
+
+
 class Process:
     """A child whose lines are collected, and which never outlives the test."""
 
@@ -53,6 +67,7 @@ class Process:
         self.child = subprocess.Popen(
             self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
         )
+        running.add(self.child)
         streams = ((self.child.stdout, self.output), (self.child.stderr, self.errors))
         self.readers = [threading.Thread(target=self._read, args=both, daemon=True) for both in streams]
         for reader in self.readers:
@@ -93,6 +108,7 @@ class Process:
                 self.child.kill()
                 self.child.wait()
                 raise AssertionError(self.story(f"did not end within {patience} s")) from None
+        running.discard(self.child)
         for reader in self.readers:
             reader.join(PATIENCE)
         self.child.stdout.close()
