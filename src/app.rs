@@ -24,6 +24,7 @@ use crate::metrics::Shard;
 use crate::net::Listen;
 use crate::proxy::carrying::Totals;
 use crate::proxy::guard::Guard;
+use crate::proxy::inherited::Inherited;
 use crate::proxy::listener::{self, Listener};
 use crate::proxy::upstream::HttpVersion;
 use crate::proxy::worker::{self, Order, Worker};
@@ -83,6 +84,14 @@ impl App {
     /// # Errors
     /// When TLS, a store or a listener cannot be used.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
+        Self::bind_with(config, Inherited::none()).await
+    }
+
+    /// As [`App::bind`], with the sockets that systemd handed over.
+    ///
+    /// # Errors
+    /// As [`App::bind`].
+    pub async fn bind_with(config: Config, mut inherited: Inherited) -> Result<Self, StartError> {
         let tls = load_tls(&config).await?;
         check_later(&config).map_err(StartError::Unusable)?;
         let mut stores = BTreeMap::new();
@@ -93,9 +102,10 @@ impl App {
             stores.insert(name.clone(), store);
         }
         let mut warnings = Vec::new();
-        let listeners = bind_all(&config.listen)?;
-        let admin = bind_admin(&config.admin, &mut warnings)?;
-        let probes = bind_all(config.admin.probes.as_slice())?;
+        let listeners = bind_all(&config.listen, &mut inherited)?;
+        let admin = bind_admin(&config.admin, &mut inherited, &mut warnings)?;
+        let probes = bind_all(config.admin.probes.as_slice(), &mut inherited)?;
+        listeners.iter().chain(&admin).try_for_each(refuse_exposed)?;
         Ok(Self { config, clock: Clock::System, tls, stores, listeners, admin, probes, warnings })
     }
 
@@ -145,14 +155,36 @@ fn check_later(config: &Config) -> Result<(), String> {
     }
 }
 
-fn bind_all(listen: &[Listen]) -> Result<Vec<Listener>, StartError> {
-    let bound: io::Result<Vec<_>> = listen.iter().map(listener::bind).collect();
-    Ok(bound.map_err(StartError::System)?.into_iter().flatten().collect())
+fn bind_all(listen: &[Listen], inherited: &mut Inherited) -> Result<Vec<Listener>, StartError> {
+    let mut all = Vec::new();
+    for one in listen {
+        all.extend(match one {
+            Listen::Inherited(name) => inherited.take(name).map_err(StartError::Unusable)?,
+            other => listener::bind(other).map_err(StartError::System)?,
+        });
+    }
+    Ok(all)
+}
+
+/// What a configuration says is checked when it is read; where systemd bound a socket is seen only now.
+fn refuse_exposed(listener: &Listener) -> Result<(), StartError> {
+    if listener.is_local() {
+        return Ok(());
+    }
+    Err(StartError::Unusable(format!(
+        "The socket that systemd bound to {} would let others on the network spend the token: set ListenStream= to \
+         127.0.0.1, [::1] or a file.",
+        listener.address()
+    )))
 }
 
 /// A default admin port that is taken is a warning: two programs on one machine is no reason not to start.
-fn bind_admin(params: &admin::Params, warnings: &mut Vec<String>) -> Result<Vec<Listener>, StartError> {
-    match bind_all(params.listen.as_slice()) {
+fn bind_admin(
+    params: &admin::Params,
+    inherited: &mut Inherited,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Listener>, StartError> {
+    match bind_all(params.listen.as_slice(), inherited) {
         Err(StartError::System(error)) if params.listen_is_default => {
             let warning = format!("The status page is off: {error}.");
             tracing::warn!(event = "admin_off", "{warning}");

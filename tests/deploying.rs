@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bearerd::config::{Config, Flags, Sources};
+use bearerd::net::Listen;
 
 /// Every file below a folder.
 fn files_below(folder: &Path) -> Vec<PathBuf> {
@@ -129,6 +130,18 @@ fn the_unit_leaves_in_sight_what_names_the_boot() {
     let hides = |line: &str| line.starts_with("ProcSubset=") || line.contains("/proc");
     let hiding: Vec<_> = unit.lines().filter(|line| !line.starts_with('#') && hides(line)).collect();
     assert_eq!(hiding, [""; 0], "a stored access token is good in this boot only if the boot can be told");
+}
+
+#[test]
+fn the_socket_unit_hands_over_what_its_proxy_toml_can_ask_for() {
+    let unit = include_str!("../deploy/systemd/bearerd.socket");
+    let of = |key: &str| -> Vec<&str> { unit.lines().filter_map(|line| line.strip_prefix(key)).collect() };
+    let shown = &configurations()[Path::new("systemd/proxy.toml")];
+    let (plain, by_name) = ("\"localhost:8080\"", "\"fd:proxy\"");
+    assert!(shown.contains(plain) && shown.contains(by_name), "{shown}");
+    let config = load(&shown.replacen(plain, by_name, 1));
+    assert_eq!(config.listen, [Listen::Inherited(of("FileDescriptorName=").concat())]);
+    assert_eq!(of("ListenStream="), ["127.0.0.1:8080", "[::1]:8080"], "where localhost:8080 would be");
 }
 
 #[test]

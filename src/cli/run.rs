@@ -5,6 +5,7 @@ use tokio::sync::mpsc;
 use super::{Common, Exit, Failure};
 use crate::app::{App, Ask, StartError};
 use crate::config::{Flags, Loaded};
+use crate::proxy::inherited::Inherited;
 use crate::signal::{Signal, Signals};
 use crate::telemetry;
 
@@ -42,7 +43,7 @@ fn serve(loaded: Loaded, again: impl Fn() -> Result<Loaded, String>) -> Result<E
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
     runtime.block_on(async {
         let mut signals = Signals::listen().map_err(system)?;
-        let app = App::bind(loaded.config).await.map_err(|error| match error {
+        let app = App::bind_with(loaded.config, inherited()).await.map_err(|error| match error {
             StartError::Unusable(why) => Failure::new(Exit::Config, why),
             StartError::System(error) => system(error),
         })?;
@@ -57,6 +58,12 @@ fn serve(loaded: Loaded, again: impl Fn() -> Result<Loaded, String>) -> Result<E
         }
     })?;
     Ok(Exit::Success)
+}
+
+/// What systemd hands over to this process; nothing when something else started it.
+#[expect(clippy::disallowed_methods, reason = "the command may read its environment")]
+fn inherited() -> Inherited {
+    Inherited::of_this_process(&std::env::var("LISTEN_FDNAMES").unwrap_or_default())
 }
 
 fn obey(signal: Signal, orders: &mpsc::UnboundedSender<Ask>, again: &impl Fn() -> Result<Loaded, String>) {

@@ -21,9 +21,9 @@ const TRIES: usize = 20;
 pub enum Listener {
     /// TCP.
     Tcp(TcpListener),
-    /// A Unix socket; its file is removed at the end.
+    /// A Unix socket, and its file where it is ours, to be removed at the end.
     #[cfg(unix)]
-    Unix(UnixListener, PathBuf),
+    Unix(UnixListener, Option<PathBuf>),
 }
 
 /// A connection that was accepted.
@@ -36,7 +36,8 @@ pub enum Socket {
     Unix(std::os::unix::net::UnixStream),
 }
 
-/// Binds one entry of `listen`; `localhost` is 127.0.0.1 and, where there is one, ::1 on the same port.
+/// Binds one entry of `listen`; `localhost` is 127.0.0.1 and, where there is one, ::1 on the same port. What systemd
+/// hands over is bound already: see `inherited`.
 ///
 /// # Errors
 /// What the system said, with the address.
@@ -47,7 +48,10 @@ pub fn bind(listen: &Listen) -> io::Result<Vec<Listener>> {
         Listen::Tcp { host, port } => Ok(vec![bind_tcp(host, *port).map_err(told)?]),
         #[cfg(unix)]
         Listen::Unix(path) => Ok(vec![bind_unix(path).map_err(told)?]),
-        _ => Err(told(io::Error::new(io::ErrorKind::Unsupported, "this kind of listener is not there yet"))),
+        _ => Err(told(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "this kind of listener cannot be bound here",
+        ))),
     }
 }
 
@@ -88,7 +92,7 @@ fn bind_unix(path: &Path) -> io::Result<Listener> {
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     listener.set_nonblocking(true)?;
-    Ok(Listener::Unix(listener, path.to_owned()))
+    Ok(Listener::Unix(listener, Some(path.to_owned())))
 }
 
 impl Listener {
@@ -100,7 +104,21 @@ impl Listener {
                 listener.local_addr().map_or_else(|error| error.to_string(), |at| at.to_string())
             }
             #[cfg(unix)]
-            Self::Unix(_, path) => format!("unix:{}", path.display()),
+            Self::Unix(listener, _) => {
+                let at = listener.local_addr().ok();
+                let path = at.as_ref().and_then(|at| at.as_pathname()).unwrap_or(Path::new("(no file)"));
+                format!("unix:{}", path.display())
+            }
+        }
+    }
+
+    /// Whether only this machine can reach it, as it is bound.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().is_ok_and(|at| at.ip().to_canonical().is_loopback()),
+            #[cfg(unix)]
+            Self::Unix(..) => true,
         }
     }
 
@@ -124,7 +142,7 @@ impl Listener {
             }
             #[cfg(unix)]
             Self::Unix(listener, path) => {
-                let _file = Remove(path);
+                let _file = path.map(Remove);
                 let Ok(listener) = tokio::net::UnixListener::from_std(listener) else { return };
                 loop {
                     match listener.accept().await {

@@ -6,6 +6,7 @@ pub mod connection;
 pub mod error;
 pub mod guard;
 pub mod headers;
+pub mod inherited;
 pub mod listener;
 pub mod route;
 pub mod upstream;

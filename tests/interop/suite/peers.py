@@ -223,14 +223,14 @@ http = "2"
 """
 
 
-def configure(folder, server, upstream, seed, echo=None):
+def configure(folder, server, upstream, seed, echo=None, listen="127.0.0.1:0"):
     """Writes proxy.toml and the files it names, as a person would; `echo` is a gRPC server's address."""
     folder = pathlib.Path(folder)
     for name, text in (("client_secret", CLIENT[1]), ("refresh_token", seed)):
         (folder / name).write_text(text + "\n")
         (folder / name).chmod(0o600)
     (folder / "proxy.toml").write_text(f"""
-listen = "127.0.0.1:0"
+listen = "{listen}"
 
 [[route]]
 upstream = "{upstream.url}"

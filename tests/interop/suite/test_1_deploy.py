@@ -12,6 +12,7 @@ from peers import ROOT
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 UNIT = ROOT / "deploy" / "systemd" / "bearerd.service"
+SOCKET = UNIT.with_suffix(".socket")
 
 
 def run(*command):
@@ -50,11 +51,12 @@ class Systemd(unittest.TestCase):
     def verify(self, text):
         """`systemd-analyze verify` with the binary where the machine has one; it warns with exit code 0."""
         with tempfile.TemporaryDirectory() as folder:
-            unit = pathlib.Path(folder) / UNIT.name
-            unit.write_text(text.replace("/usr/local/bin/bearerd", shutil.which("true")))
-            return run("systemd-analyze", "verify", "--man=no", unit)
+            units = [pathlib.Path(folder) / name for name in (UNIT.name, SOCKET.name)]
+            for unit, words in zip(units, (text, SOCKET.read_text())):
+                unit.write_text(words.replace("/usr/local/bin/bearerd", shutil.which("true")))
+            return run("systemd-analyze", "verify", "--man=no", *units)
 
-    def test_the_unit_is_accepted_without_a_word(self):
+    def test_the_units_are_accepted_without_a_word(self):
         self.assertEqual(self.verify(UNIT.read_text()), (0, ""))
 
     def test_a_misspelt_key_would_be_found(self):
