@@ -1,6 +1,6 @@
 //! One connection of a caller's: HTTP/1.1 or HTTP/2 by its first bytes, with a clock on every kind of silence.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::Future as _;
 use std::io;
@@ -19,8 +19,9 @@ use tokio::sync::watch;
 use tokio::time::Sleep;
 
 use super::body::Body;
-use super::carrying::Caller;
+use super::carrying::{Caller, Carrying};
 use super::error::{Code, ProxyError};
+use super::upgrade::Tunnel;
 use super::{Limits, Proxy};
 use crate::clock::{self, Stopwatch};
 
@@ -56,26 +57,53 @@ pub(super) async fn serve<S>(
         _ = drain.wait_for(|drain| *drain) => return,
     };
     stream.multiplexed = speaks_http2;
-    let service = service_fn(move |request| answer(request, Rc::clone(&current), Rc::clone(&caller)));
-    // How a connection ends is its own business; what concerned a request has been answered and logged.
     if speaks_http2 {
+        let service =
+            service_fn(move |request| answer(request, Rc::clone(&current), Rc::clone(&caller), None));
         let connection = http2_builder(&limits).serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
+        // How a connection ends is its own business; what concerned a request has been answered and logged.
         tokio::select! {
             _ = connection.as_mut() => return,
             _ = drain.wait_for(|drain| *drain) => connection.as_mut().graceful_shutdown(),
         }
         let _ = connection.await;
     } else {
-        let connection = http1_builder(&limits).serve_connection(TokioIo::new(stream), service);
-        let mut connection = std::pin::pin!(connection);
-        tokio::select! {
-            _ = connection.as_mut() => return,
-            _ = drain.wait_for(|drain| *drain) => connection.as_mut().graceful_shutdown(),
-        }
-        let _ = connection.await;
+        serve_http1(stream, caller, current, drain, &limits).await;
     }
 }
+
+/// HTTP/1.1, and the tunnel that it may end in: the tunnel is the rest of this connection.
+async fn serve_http1<S>(
+    stream: Timed<S>,
+    caller: Rc<Caller>,
+    current: Current,
+    mut drain: watch::Receiver<bool>,
+    limits: &Limits,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let switch = Switch::default();
+    let switched = Rc::clone(&switch);
+    let service = service_fn(move |request| {
+        answer(request, Rc::clone(&current), Rc::clone(&caller), Some(Rc::clone(&switched)))
+    });
+    let mut connection = http1_builder(limits).serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        _ = &mut connection => {}
+        _ = drain.wait_for(|drain| *drain) => {
+            Pin::new(&mut connection).graceful_shutdown();
+            let _ = (&mut connection).await;
+        }
+    }
+    if let Some((tunnel, _carrying)) = switch.take() {
+        let parts = connection.into_parts();
+        tunnel.run(parts.io.into_inner(), parts.read_buf).await;
+    }
+}
+
+/// Where a request leaves the tunnel that its connection is to become, with the place that it takes.
+type Switch = Rc<Cell<Option<(Tunnel, Carrying)>>>;
 
 fn http1_builder(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
@@ -96,18 +124,26 @@ async fn answer(
     request: Request<Incoming>,
     current: Current,
     caller: Rc<Caller>,
+    switch: Option<Switch>,
 ) -> Result<Response<Body>, Infallible> {
     let proxy = Rc::clone(&current.borrow());
     let Some(carrying) = caller.carry(proxy.limits().requests) else {
         let error = ProxyError::new(Code::Overloaded, "Too many requests are being carried already.");
         return Ok(error.into_response().map(Body::from_bytes));
     };
-    Ok(proxy.handle(request).await.map(|body| body.holding(carrying)))
+    let mut response = proxy.handle(request).await;
+    match (response.body_mut().take_tunnel(), switch) {
+        (Some(tunnel), Some(switch)) => {
+            switch.set(Some((tunnel, carrying)));
+            Ok(response)
+        }
+        _ => Ok(response.map(|body| body.holding(carrying))),
+    }
 }
 
 /// Runs hyper's tasks on this worker's thread.
 #[derive(Clone, Copy)]
-struct Local;
+pub(super) struct Local;
 
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Local {
     fn execute(&self, task: F) {

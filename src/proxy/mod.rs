@@ -4,23 +4,27 @@ pub mod body;
 pub mod carrying;
 pub mod connection;
 pub mod error;
+mod grpc;
 pub mod guard;
 pub mod headers;
 pub mod inherited;
 pub mod listener;
 pub mod route;
+pub mod upgrade;
 pub mod upstream;
 pub mod worker;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
+use http::header::UPGRADE;
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use self::body::{Body, RequestBody};
+use self::body::{Body, RequestBody, Upload};
 use self::error::{Code, ProxyError};
 use self::guard::{Admission, Guard};
 use self::upstream::Upstream;
@@ -47,10 +51,10 @@ pub struct Setup {
 /// Carries requests for one worker.
 pub struct Proxy {
     setup: Arc<Setup>,
+    shard: Arc<Shard>,
     guard: Guard,
     table: route::Table,
     routes: Vec<Route>,
-    shard: Arc<Shard>,
 }
 
 /// A route with what it needs at hand.
@@ -67,31 +71,31 @@ impl Proxy {
     /// # Errors
     /// The name of a grant that a route wants and nobody keeps.
     pub fn build(setup: Arc<Setup>, shard: &Arc<Shard>, previous: Option<&Self>) -> Result<Self, GrantName> {
-        let mut known: HashMap<&upstream::Target, Rc<Upstream>> = HashMap::new();
+        let mut known = HashMap::new();
         if let Some(previous) =
             previous.filter(|previous| previous.setup.params.limits == setup.params.limits)
         {
-            known.extend(
-                previous
-                    .routes
-                    .iter()
-                    .map(|route| (&route.params.upstream.target, Rc::clone(&route.upstream))),
-            );
+            for route in &previous.routes {
+                route.upstream.trust(setup.tls.clone());
+                known.insert(route.server(), Rc::clone(&route.upstream));
+            }
         }
         let mut routes = Vec::new();
         for params in &setup.params.routes {
             let reader = setup.readers.get(&params.grant).ok_or_else(|| params.grant.clone())?.clone();
-            let target = &params.upstream.target;
-            let fresh = || Rc::new(Upstream::new(target.clone(), setup.tls.clone(), &setup.params.limits));
-            let upstream = Rc::clone(known.entry(target).or_insert_with(fresh));
+            let (target, http) = (params.upstream.target.clone(), params.upstream.http);
+            let fresh = || {
+                let (target, tls) = (target.clone(), setup.tls.clone());
+                Rc::new(Upstream::new(target, http, tls, &setup.params.limits))
+            };
+            let upstream = Rc::clone(known.entry((target.clone(), http)).or_insert_with(fresh));
             let series = shard.route(&params.label());
             routes.push(Route { params: params.clone(), reader, upstream, series });
         }
         let hosts = setup.params.routes.iter().filter_map(|route| route.host.clone());
         let guard = Guard::new(&setup.params.guard, hosts);
         let table = route::Table::new(&setup.params.routes);
-        drop(known);
-        Ok(Self { setup, guard, table, routes, shard: Arc::clone(shard) })
+        Ok(Self { setup, shard: Arc::clone(shard), guard, table, routes })
     }
 
     /// What the configuration limits.
@@ -108,26 +112,28 @@ impl Proxy {
     /// Answers one request. Every failure becomes a response here.
     pub async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
         let watch = Stopwatch::start();
-        let (method, uri) = (request.method().clone(), request.uri().clone());
-        let mut taken = None;
-        let answered = self.forward(request, &mut taken).await;
+        let method = request.method().clone();
+        let target = (self.setup.access != Access::Off).then(|| request.uri().clone());
+        let is_grpc = grpc::is_spoken(request.headers());
+        let taken = Cell::new(None);
+        let answered = self.forward(request, &taken).await;
         let error = answered.as_ref().err().map(ProxyError::code);
-        let response = answered.unwrap_or_else(|error| error.into_response().map(Body::from_bytes));
-        if let Some(code) = error {
-            self.shard.rejected(code);
+        let response = answered.unwrap_or_else(|error| self.refuse(error, is_grpc));
+        let (status, took) = (response.status(), watch.elapsed());
+        if let Some(route) = taken.get() {
+            route.series.answered(&method, status, took, error);
         }
-        if let Some(series) = taken {
-            series.answered(&method, response.status(), watch.elapsed(), error);
+        if let Some(target) = target {
+            self.log(&method, target.path(), taken.get(), status, error, took);
         }
-        self.log(&method, uri.path(), response.status(), error, watch);
         response
     }
 
-    /// THE HOT PATH: guard, route, token, strip, aim, authorize, send.
+    /// THE HOT PATH: guard, route, token; strip, aim, authorize; send. `taken` tells which route it was.
     async fn forward<'a>(
         &'a self,
         request: Request<Incoming>,
-        taken: &mut Option<&'a RouteSeries>,
+        taken: &Cell<Option<&'a Route>>,
     ) -> Result<Response<Body>, ProxyError> {
         let (mut head, body) = request.into_parts();
         let host = match self.guard.admit(&head)? {
@@ -135,25 +141,50 @@ impl Proxy {
             Admission::Answer(answer) => return Ok(answer.map(Body::from_bytes)),
         };
         let route = self.route(host.as_deref(), &head)?;
-        *taken = Some(&route.series);
-        let token = self.token(route).await?;
+        taken.set(Some(route));
         let target = route::target(&route.params, &head.uri)?;
         let body = RequestBody::new(body, self.limits().body_timeout);
+        let token = self.token(route, &body.upload()).await?;
+        if head.headers.contains_key(UPGRADE) && upgrade::is_asked(&head) && body.upload().is_none() {
+            return Box::pin(self.switch(route, &token, head, target)).await;
+        }
 
         headers::prepare_request(&mut head, self.setup.params.via)?;
         route.upstream.aim(&mut head, target, &body);
         token.authorize(&mut head.headers, &route.params.credential);
 
         let request = Request::from_parts(head, body);
-        let (mut response, lease) = route.upstream.send(request, route.params.response_timeout).await?;
-        if response.status() == StatusCode::UNAUTHORIZED {
+        let (mut response, hold) = route.upstream.send(request, route.params.response_timeout).await?;
+        match response.status() {
+            StatusCode::SWITCHING_PROTOCOLS => return Err(unasked()),
             // The answer passes; the token is looked into. A replay with its successor would have its place here.
-            route.reader.doubt(token.generation());
-            route.series.doubted();
+            StatusCode::UNAUTHORIZED => route.doubt(&token),
+            _ => {}
         }
         headers::prepare_response(response.headers_mut());
         let silence = self.limits().stream_idle_timeout;
-        Ok(response.map(|body| Body::from_upstream(body, lease, silence)))
+        Ok(response.map(|body| Body::from_upstream(body, hold, silence)))
+    }
+
+    /// The same for a request to switch protocols, which has a connection of its own.
+    async fn switch(
+        &self,
+        route: &Route,
+        token: &AccessToken,
+        mut head: http::request::Parts,
+        target: http::uri::PathAndQuery,
+    ) -> Result<Response<Body>, ProxyError> {
+        headers::prepare_request(&mut head, self.setup.params.via)?;
+        route.upstream.aim_http1(&mut head, target);
+        upgrade::ask(&mut head.headers);
+        token.authorize(&mut head.headers, &route.params.credential);
+
+        let request = Request::from_parts(head, RequestBody::none());
+        let answer = route.upstream.send_alone(request, route.params.response_timeout).await?;
+        if answer.0.status() == StatusCode::UNAUTHORIZED {
+            route.doubt(token);
+        }
+        upgrade::answered(answer, self.limits().stream_idle_timeout).await
     }
 
     fn route(&self, host: Option<&str>, head: &http::request::Parts) -> Result<&Route, ProxyError> {
@@ -162,33 +193,57 @@ impl Proxy {
     }
 
     /// The route's token: the current one, or what comes within `token_wait`.
-    async fn token(&self, route: &Route) -> Result<Arc<AccessToken>, ProxyError> {
+    async fn token(&self, route: &Route, upload: &Upload) -> Result<Arc<AccessToken>, ProxyError> {
         let token = match route.reader.current(self.setup.clock.now()) {
-            Ok(token) => Ok(token),
-            Err(_absent) => Box::pin(route.reader.ready(self.limits().token_wait)).await,
+            Ok(token) => return Ok(token),
+            Err(_absent) => {
+                let waiting = route.reader.ready(self.limits().token_wait);
+                Box::pin(upload.meanwhile(waiting)).await?
+            }
         };
         token.map_err(|absent| ProxyError::absent(&route.params.grant, absent))
     }
 
+    #[cold]
+    fn refuse(&self, error: ProxyError, is_grpc: bool) -> Response<Body> {
+        self.shard.rejected(error.code());
+        if is_grpc { grpc::answer(&error) } else { error.into_response().map(Body::from_bytes) }
+    }
+
     fn log(
         &self,
-        method: &http::Method,
+        method: &Method,
         path: &str,
+        route: Option<&Route>,
         status: StatusCode,
         error: Option<Code>,
-        watch: Stopwatch,
+        took: Duration,
     ) {
-        let told = match self.setup.access {
-            Access::All => true,
-            Access::Errors => error.is_some() || status.is_server_error(),
-            Access::Off => false,
-        };
-        if told {
-            let duration_ms = u64::try_from(watch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let notable = error.is_some() || status.is_server_error();
+        if self.setup.access == Access::All || notable {
+            let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
             let (status, error) = (status.as_u16(), error.map(Code::word));
-            tracing::info!(event = "request", %method, path, status, duration_ms, error, "{method} {path} {status}");
+            let route = route.map(|route| route.params.label());
+            tracing::info!(event = "request", %method, path, route, status, duration_ms, error, "{method} {path} {status}");
         }
     }
+}
+
+impl Route {
+    fn server(&self) -> (upstream::Target, upstream::HttpVersion) {
+        (self.params.upstream.target.clone(), self.params.upstream.http)
+    }
+
+    #[cold]
+    fn doubt(&self, token: &AccessToken) {
+        self.reader.doubt(token.generation());
+        self.series.doubted();
+    }
+}
+
+#[cold]
+fn unasked() -> ProxyError {
+    ProxyError::new(Code::UpstreamProtocol, "The upstream switched protocols, and nobody had asked it to.")
 }
 
 /// What the data plane is told by the configuration; a reload sends workers a new one.

@@ -1,129 +1,179 @@
-//! A new connection to an upstream: dial, TLS, HTTP/1.1.
+//! A new connection to an upstream: dial, TLS, and what went wrong in a sentence.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use rustls::{AlertDescription, CertificateError};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::Target;
+use super::heard::Heard;
 use crate::clock;
 use crate::net;
 use crate::proxy::Limits;
 use crate::proxy::error::{Code, ProxyError};
 use crate::tls::{Alpn, Tls};
 
-/// A connection, of whichever kind.
+/// Whom to connect to, and how; shared by all that connect to one upstream.
+pub(super) struct Dialer {
+    pub(super) target: Target,
+    pub(super) limits: Limits,
+    /// Replaced by a reload, which may have read other certificates.
+    pub(super) tls: RefCell<Tls>,
+}
+
+/// Why there is no connection.
+#[derive(Clone, Debug)]
+pub(super) enum NoConnection {
+    /// The server does not speak the protocol that was offered.
+    Unspoken(Alpn),
+    Failed(ProxyError),
+}
+
+impl NoConnection {
+    /// What the caller is told.
+    pub(super) fn into_error(self, target: &Target) -> ProxyError {
+        match self {
+            Self::Unspoken(Alpn::Http1) => unreachable(target, "it does not speak HTTP/1.1"),
+            Self::Unspoken(Alpn::Http2) => unreachable(target, "it does not speak HTTP/2"),
+            Self::Failed(error) => error,
+        }
+    }
+}
+
+impl Dialer {
+    /// Connects, within the limits. TLS offers `alpn` alone.
+    pub(super) async fn dial(&self, alpn: Alpn) -> Result<(Stream, Rc<Heard>), NoConnection> {
+        let wire = match &self.target {
+            Target::Plain { host, port } => Wire::Plain(self.dial_tcp(host, *port).await?),
+            Target::Tls { host, port } => {
+                let socket = self.dial_tcp(host, *port).await?;
+                Wire::Tls(Box::new(self.secure(host, socket, alpn).await?))
+            }
+            Target::Unix(path) => self.dial_unix(path).await?,
+        };
+        let heard = Rc::new(Heard::default());
+        Ok((Stream { wire, heard: Rc::clone(&heard) }, heard))
+    }
+
+    async fn dial_tcp(&self, host: &str, port: u16) -> Result<TcpStream, NoConnection> {
+        let dialled = net::dial(host, port, self.limits.connect_timeout).await;
+        dialled.map_err(|error| self.failed(&said(&error)))
+    }
+
+    #[cfg(unix)]
+    async fn dial_unix(&self, path: &std::path::Path) -> Result<Wire, NoConnection> {
+        let dialling = tokio::net::UnixStream::connect(path);
+        match tokio::time::timeout_at(clock::in_(self.limits.connect_timeout), dialling).await {
+            Ok(dialled) => dialled.map(Wire::Unix).map_err(|error| self.failed(&said(&error))),
+            Err(_elapsed) => Err(self.failed("no answer in time")),
+        }
+    }
+
+    #[cfg(not(unix))]
+    async fn dial_unix(&self, _path: &std::path::Path) -> Result<Wire, NoConnection> {
+        Err(self.failed("there are no Unix sockets here"))
+    }
+
+    async fn secure(
+        &self,
+        host: &str,
+        socket: TcpStream,
+        alpn: Alpn,
+    ) -> Result<TlsStream<TcpStream>, NoConnection> {
+        let Ok(name) = ServerName::try_from(host.to_owned()) else {
+            return Err(self.failed("no certificate can name it"));
+        };
+        let connector = self.tls.borrow().connector(alpn).clone();
+        let handshake = connector.connect(name, socket);
+        let stream = match tokio::time::timeout_at(clock::in_(self.limits.tls_timeout), handshake).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) if is_refused_protocol(&error) => return Err(NoConnection::Unspoken(alpn)),
+            Ok(Err(error)) => return Err(self.failed(&format!("TLS failed: {}", said(&error)))),
+            Err(_elapsed) => return Err(self.failed("the TLS handshake did not end in time")),
+        };
+        // A server without ALPN speaks HTTP/1.1 (RFC 9113 §3.2: HTTP/2 over TLS is negotiated).
+        match (alpn, stream.get_ref().1.alpn_protocol()) {
+            (Alpn::Http2, Some(b"h2")) | (Alpn::Http1, _) => Ok(stream),
+            (Alpn::Http2, _) => Err(NoConnection::Unspoken(alpn)),
+        }
+    }
+
+    pub(super) fn failed(&self, why: &str) -> NoConnection {
+        NoConnection::Failed(unreachable(&self.target, why))
+    }
+}
+
+fn unreachable(target: &Target, why: &str) -> ProxyError {
+    let whom = match target {
+        Target::Plain { host, port } | Target::Tls { host, port } => format!("{host} port {port}"),
+        Target::Unix(path) => path.display().to_string(),
+    };
+    ProxyError::new(Code::UpstreamUnreachable, format!("The upstream {whom} cannot be reached: {why}."))
+}
+
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+fn is_refused_protocol(error: &io::Error) -> bool {
+    let refused = rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol);
+    tls_error(error).is_some_and(|error| *error == refused)
+}
+
+/// The cause in words; what is wrong with a certificate most of all, since a person has to mend it.
+fn said(error: &io::Error) -> String {
+    let Some(rustls::Error::InvalidCertificate(wrong)) = tls_error(error) else {
+        return error.to_string().trim_end_matches('.').to_owned();
+    };
+    match wrong {
+        CertificateError::UnknownIssuer => {
+            "its certificate is signed by nobody that is trusted here (see `tls.ca_file`)".to_owned()
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "its certificate has expired".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "its certificate is not valid yet".to_owned()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "its certificate names another host".to_owned()
+        }
+        other => format!("its certificate is refused: {other:?}"),
+    }
+}
+
+/// A connection that tells when something is heard.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(crate) struct Stream {
+    wire: Wire,
+    heard: Rc<Heard>,
+}
+
+#[derive(Debug)]
+enum Wire {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
     #[cfg(unix)]
     Unix(tokio::net::UnixStream),
 }
 
-/// A connection that knows whether anything has come over it: a request is sent again only when nothing has (P54).
-#[derive(Debug)]
-pub(super) struct Wire {
-    stream: Stream,
-    heard: Rc<Cell<bool>>,
-}
-
-impl Wire {
-    /// The wire, and its ear.
-    pub(super) fn new(stream: Stream) -> (Self, Rc<Cell<bool>>) {
-        let heard = Rc::new(Cell::new(false));
-        (Self { stream, heard: Rc::clone(&heard) }, heard)
-    }
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.heard.set(true);
+/// One call on whichever kind of connection it is.
+macro_rules! on {
+    ($stream:expr, $wire:ident => $call:expr) => {
+        match &mut $stream.wire {
+            Wire::Plain($wire) => $call,
+            Wire::Tls($wire) => $call,
+            #[cfg(unix)]
+            Wire::Unix($wire) => $call,
         }
-        read
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-/// Connects, within the limits.
-pub(super) async fn connect(target: &Target, tls: &Tls, limits: &Limits) -> Result<Stream, ProxyError> {
-    match target {
-        Target::Plain { host, port } => dial(host, *port, limits).await.map(Stream::Plain),
-        Target::Tls { host, port } => {
-            let socket = dial(host, *port, limits).await?;
-            secure(host, socket, tls, limits).await.map(|stream| Stream::Tls(Box::new(stream)))
-        }
-        #[cfg(unix)]
-        Target::Unix(path) => match tokio::net::UnixStream::connect(path).await {
-            Ok(stream) => Ok(Stream::Unix(stream)),
-            Err(error) => Err(unreachable(&path.display().to_string(), &error.to_string())),
-        },
-        #[cfg(not(unix))]
-        Target::Unix(path) => Err(unreachable(&path.display().to_string(), "there are no Unix sockets here")),
-    }
-}
-
-async fn dial(host: &str, port: u16, limits: &Limits) -> Result<TcpStream, ProxyError> {
-    let dialled = net::dial(host, port, limits.connect_timeout).await;
-    dialled.map_err(|error| unreachable(&format!("{host} port {port}"), &error.to_string()))
-}
-
-async fn secure(
-    host: &str,
-    socket: TcpStream,
-    tls: &Tls,
-    limits: &Limits,
-) -> Result<TlsStream<TcpStream>, ProxyError> {
-    let name =
-        ServerName::try_from(host.to_owned()).map_err(|_| unreachable(host, "no certificate can name it"))?;
-    let handshake = tls.connector(Alpn::Http1).connect(name, socket);
-    match tokio::time::timeout_at(clock::in_(limits.tls_timeout), handshake).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(unreachable(host, &format!("TLS failed: {error}"))),
-        Err(_elapsed) => Err(unreachable(host, "TLS took too long")),
-    }
-}
-
-fn unreachable(whom: &str, why: &str) -> ProxyError {
-    ProxyError::new(Code::UpstreamUnreachable, format!("The upstream {whom} cannot be reached: {why}."))
+    };
 }
 
 impl AsyncRead for Stream {
@@ -132,23 +182,18 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut *self {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-            #[cfg(unix)]
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        let before = buf.filled().len();
+        let polled = on!(self, wire => Pin::new(wire).poll_read(cx, buf));
+        if buf.filled().len() > before {
+            self.heard.set();
         }
+        polled
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut *self {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-            #[cfg(unix)]
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
+        on!(self, wire => Pin::new(wire).poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -156,12 +201,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut *self {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            #[cfg(unix)]
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        }
+        on!(self, wire => Pin::new(wire).poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -169,20 +209,10 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *self {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-            #[cfg(unix)]
-            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
-        }
+        on!(self, wire => Pin::new(wire).poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *self {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-            #[cfg(unix)]
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        on!(self, wire => Pin::new(wire).poll_shutdown(cx))
     }
 }

@@ -1,25 +1,34 @@
 //! One server behind us: its connections, kept by each worker in a pool of its own.
 
+mod aim;
 mod connect;
-mod pool;
+mod failure;
+mod heard;
+mod http1;
+mod http2;
 
+use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::{COOKIE, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, Uri, Version};
-use http_body::Body as _;
+use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 
-pub use self::pool::Lease;
-use self::pool::{Outcome, Pool};
+use self::aim::Aim;
+pub(super) use self::connect::Stream as Wire;
+use self::connect::{Dialer, NoConnection};
+use self::failure::{Failure, Spare};
 use super::Limits;
 use super::body::RequestBody;
-use super::error::{Code, ProxyError};
-use crate::tls::Tls;
+use super::error::ProxyError;
+use crate::clock::Stopwatch;
+use crate::tls::{Alpn, Tls};
 
 /// Where a route leads. Two routes with equal values share connections.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,24 +62,11 @@ pub enum Target {
     Unix(PathBuf),
 }
 
-impl Target {
-    /// What `Host` says: the default port is left out.
-    fn authority(&self) -> String {
-        let (host, port, default) = match self {
-            Self::Plain { host, port } => (host, *port, 80),
-            Self::Tls { host, port } => (host, *port, 443),
-            Self::Unix(_) => return "localhost".to_owned(),
-        };
-        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-        if port == default { host } else { format!("{host}:{port}") }
-    }
-}
-
-impl std::fmt::Display for Target {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Plain { .. } => write!(f, "http://{}", self.authority()),
-            Self::Tls { .. } => write!(f, "https://{}", self.authority()),
+            Self::Plain { host, port } => write!(f, "http://{}", aim::authority(host, *port, 80)),
+            Self::Tls { host, port } => write!(f, "https://{}", aim::authority(host, *port, 443)),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -89,84 +85,184 @@ pub enum HttpVersion {
 }
 
 /// One server behind us.
-#[derive(Debug)]
 pub struct Upstream {
-    pool: Rc<Pool>,
-    host: HeaderValue,
+    dialer: Rc<Dialer>,
+    http: HttpVersion,
+    aim: Aim,
+    http1: Rc<http1::Pool>,
+    http2: Rc<http2::Pool>,
+    /// With `http = "match"`: what it was found not to speak, and when.
+    unspoken: Cell<Option<(Alpn, Stopwatch)>>,
 }
+
+/// What an answer comes over.
+pub(super) type Answer = (Response<Incoming>, Hold);
 
 impl Upstream {
     /// No connection is made before a request needs one.
     #[must_use]
-    pub fn new(target: Target, tls: Tls, limits: &Limits) -> Self {
-        // `Target` holds a host that the configuration has checked.
-        let host = HeaderValue::try_from(target.authority())
-            .unwrap_or_else(|_| HeaderValue::from_static("localhost"));
-        Self { pool: Rc::new(Pool::new(target, tls, limits)), host }
-    }
-
-    /// Points a request at this server: target, `Host`, version, and framing that survives the strip (P13, P18, P19).
-    pub fn aim(&self, head: &mut Parts, target: PathAndQuery, body: &RequestBody) {
-        head.uri = Uri::from(target);
-        head.version = Version::HTTP_11;
-        head.headers.insert(HOST, self.host.clone());
-        join_cookies(&mut head.headers);
-        if !body.is_end_stream() && body.size_hint().exact().is_none() {
-            // hyper takes a GET of unknown length for one without a body, unless it is told otherwise.
-            head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    pub fn new(target: Target, http: HttpVersion, tls: Tls, limits: &Limits) -> Self {
+        let aim = Aim::at(&target);
+        let dialer = Rc::new(Dialer { target, limits: limits.clone(), tls: RefCell::new(tls) });
+        Self {
+            http1: Rc::new(http1::Pool::new(Rc::clone(&dialer))),
+            http2: Rc::new(http2::Pool::new(Rc::clone(&dialer))),
+            dialer,
+            http,
+            aim,
+            unspoken: Cell::new(None),
         }
     }
 
-    /// Sends a request and waits for the head of its response, at most `patience` once the request is on its way.
-    ///
-    /// Sent again on two grounds alone, once: it came back unsent, or an idempotent request without a body met a
-    /// reused connection that closed before any byte of an answer (P54).
+    /// The same server after a reload: connections stay, new ones are made with these certificates.
+    pub fn trust(&self, tls: Tls) {
+        *self.dialer.tls.borrow_mut() = tls;
+    }
+
+    /// Points a request at this server, in the protocol that it will be spoken to in.
+    pub fn aim(&self, head: &mut Parts, target: PathAndQuery, body: &RequestBody) {
+        match self.version(head.version) {
+            Version::HTTP_2 => self.aim.http2(head, target),
+            _ => self.aim.http1(head, target, body),
+        }
+    }
+
+    /// The same for a request to switch protocols: always HTTP/1.1.
+    pub fn aim_http1(&self, head: &mut Parts, target: PathAndQuery) {
+        self.aim.http1(head, target, &RequestBody::none());
+    }
+
+    /// The protocol that follows from `http`, from the caller's, and from what the server was found not to speak.
+    fn version(&self, caller: Version) -> Version {
+        match (self.http, &self.dialer.target) {
+            (HttpVersion::Two, _) => Version::HTTP_2,
+            (HttpVersion::One, _) | (HttpVersion::Match, Target::Plain { .. } | Target::Unix(_)) => {
+                Version::HTTP_11
+            }
+            (HttpVersion::Match, Target::Tls { .. }) => match self.unspoken() {
+                Some(Alpn::Http1) => Version::HTTP_2,
+                Some(Alpn::Http2) => Version::HTTP_11,
+                None if caller == Version::HTTP_2 => Version::HTTP_2,
+                None => Version::HTTP_11,
+            },
+        }
+    }
+
+    /// A server may learn: what it did not speak is forgotten after a connection's life.
+    fn unspoken(&self) -> Option<Alpn> {
+        let age = self.dialer.limits.upstream_age;
+        self.unspoken.get().filter(|(_, since)| since.elapsed() < age).map(|(alpn, _)| alpn)
+    }
+
+    /// Sends a request that was aimed, and waits for the head of its response: `limit`, once it is on its way.
     ///
     /// # Errors
-    /// 502 and 504, with a sentence.
-    pub async fn send(
+    /// 502 and 504, with a sentence; 408 when the caller's body fails.
+    pub(super) async fn send(
         &self,
         request: Request<RequestBody>,
-        patience: Option<Duration>,
-    ) -> Result<(Response<Incoming>, Lease), ProxyError> {
-        let upload = request.body().upload();
-        let retriable = upload.is_done() && is_idempotent(request.method());
-        let mut request = request;
-        for attempt in 0..2 {
-            let lease = match self.pool.take(retriable) {
-                Some(idle) if attempt == 0 => idle,
-                _ => Box::pin(self.pool.connect()).await?,
+        limit: Option<Duration>,
+    ) -> Result<Answer, ProxyError> {
+        let repeatable = request.body().upload().is_none() && is_idempotent(request.method());
+        if request.version() != Version::HTTP_2
+            && let Some(lease) = self.http1.take(repeatable)
+        {
+            let spare = repeatable.then(|| Spare::of(&request));
+            return match lease.send(request, limit).await {
+                Ok((response, lease)) => Ok((response, Hold::Http1(lease))),
+                Err(failure) => Box::pin(self.send_again(failure, spare, limit)).await,
             };
-            let copy = (retriable && lease.is_reused()).then(|| copy_of(&request));
-            match lease.send(request, upload.clone(), patience).await {
-                Outcome::Answered(answer) => return Ok(*answer),
-                Outcome::Unsent(unsent) => request = *unsent,
-                Outcome::Closed(error) => match copy {
-                    Some(copy) => request = copy,
-                    None => return Err(error),
-                },
-                Outcome::Failed(error) => return Err(error),
-            }
         }
-        Err(ProxyError::new(
-            Code::UpstreamProtocol,
-            "The upstream closed the connection twice without an answer.",
-        ))
+        Box::pin(self.send_anew(request, limit, None)).await
+    }
+
+    async fn send_again(
+        &self,
+        failure: Failure,
+        spare: Option<Spare>,
+        limit: Option<Duration>,
+    ) -> Result<Answer, ProxyError> {
+        self.send_anew(failure.repeat(spare)?, limit, Some(Stopwatch::start())).await
+    }
+
+    /// Sends over HTTP/2, or over a new HTTP/1.1 connection. `again` says since when this is the second time; there is
+    /// no third.
+    async fn send_anew(
+        &self,
+        mut request: Request<RequestBody>,
+        limit: Option<Duration>,
+        mut again: Option<Stopwatch>,
+    ) -> Result<Answer, ProxyError> {
+        let mut than = again;
+        loop {
+            let link = self.link(&mut request, than).await?;
+            let spare = (request.version() == Version::HTTP_2).then(|| Spare::of(&request));
+            let failure = match link.send(request, limit).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) if again.is_some() => return Err(failure.into_error()),
+                Err(failure) => failure,
+            };
+            again = Some(Stopwatch::start());
+            // Connections that were there before may all be ending; after a refusal they are as good as any.
+            than = again.filter(|_| !matches!(failure, Failure::Refused(_)));
+            request = failure.repeat(spare)?;
+        }
+    }
+
+    /// A connection in the request's protocol; with `http = "match"` in the other one, if the server does not speak it.
+    async fn link(
+        &self,
+        request: &mut Request<RequestBody>,
+        than: Option<Stopwatch>,
+    ) -> Result<Hold, ProxyError> {
+        let upload = request.body().upload();
+        let wanted = if request.version() == Version::HTTP_2 { Alpn::Http2 } else { Alpn::Http1 };
+        let refusal = match upload.meanwhile(self.connect(wanted, than)).await? {
+            Ok(link) => return Ok(link),
+            Err(refusal) => refusal,
+        };
+        let may_turn = self.http == HttpVersion::Match && matches!(self.dialer.target, Target::Tls { .. });
+        if !may_turn || !matches!(refusal, NoConnection::Unspoken(_)) {
+            return Err(refusal.into_error(&self.dialer.target));
+        }
+        self.unspoken.set(Some((wanted, Stopwatch::start())));
+        self.aim.turn(request);
+        let other = if wanted == Alpn::Http2 { Alpn::Http1 } else { Alpn::Http2 };
+        let link = upload.meanwhile(self.connect(other, than)).await?;
+        link.map_err(|refusal| refusal.into_error(&self.dialer.target))
+    }
+
+    async fn connect(&self, alpn: Alpn, than: Option<Stopwatch>) -> Result<Hold, NoConnection> {
+        match alpn {
+            Alpn::Http1 => self.http1.connect().await.map(Hold::Http1),
+            Alpn::Http2 => self.http2.stream(than).await.map(Hold::Http2),
+        }
+    }
+
+    /// Sends a request to switch protocols, over a connection of its own.
+    ///
+    /// # Errors
+    /// As [`Upstream::send`].
+    pub(super) async fn send_alone(
+        &self,
+        request: Request<RequestBody>,
+        limit: Option<Duration>,
+    ) -> Result<Answer, ProxyError> {
+        let lease = self.http1.connect().await.map_err(|refusal| refusal.into_error(&self.dialer.target))?;
+        Hold::Http1(lease).send(request, limit).await.map_err(Failure::into_error)
     }
 
     /// Closes what has been idle too long or is too old.
     pub fn sweep(&self) {
-        self.pool.sweep();
+        self.http1.sweep();
+        self.http2.sweep();
     }
 }
 
-fn copy_of(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::none());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    *copy.headers_mut() = request.headers().clone();
-    copy
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream").field("target", &self.dialer.target).finish_non_exhaustive()
+    }
 }
 
 /// RFC 9110 §9.2.2.
@@ -174,13 +270,63 @@ fn is_idempotent(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE].contains(method)
 }
 
-/// HTTP/2 may split cookies over several fields, HTTP/1.1 must not (RFC 9113 §8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    if headers.get_all(COOKIE).iter().nth(1).is_none() {
-        return;
+/// What a request and its response go over; whoever has it lets the connection make progress.
+#[derive(Debug)]
+pub(super) enum Hold {
+    /// A connection.
+    Http1(http1::Lease),
+    /// A stream on one.
+    Http2(http2::Stream),
+}
+
+impl Hold {
+    async fn send(self, request: Request<RequestBody>, limit: Option<Duration>) -> Result<Answer, Failure> {
+        match self {
+            Self::Http1(lease) => {
+                lease.send(request, limit).await.map(|(answer, lease)| (answer, Self::Http1(lease)))
+            }
+            Self::Http2(stream) => {
+                stream.send(request, limit).await.map(|(answer, stream)| (answer, Self::Http2(stream)))
+            }
+        }
     }
-    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
-        headers.insert(COOKIE, joined);
+
+    /// Lets the connection make progress.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Self::Http1(lease) = self {
+            lease.drive(cx);
+        }
+    }
+
+    /// The response has ended: an HTTP/1.1 connection goes back to the pool if it may, a stream ends.
+    pub(super) fn let_go(self) {
+        if let Self::Http1(mut lease) = self {
+            lease.give_back();
+        }
+    }
+
+    /// A frame of the response has come.
+    pub(super) fn moved(&mut self) {
+        match self {
+            Self::Http1(lease) => lease.exchange().0.moved(),
+            Self::Http2(stream) => stream.exchange().0.moved(),
+        }
+    }
+
+    /// Called while nothing of the response comes: ready when nothing has moved either way for `limit`.
+    pub(super) fn poll_silent(&mut self, limit: Option<Duration>, cx: &mut Context<'_>) -> Poll<Duration> {
+        let (patience, upload) = match self {
+            Self::Http1(lease) => lease.exchange(),
+            Self::Http2(stream) => stream.exchange(),
+        };
+        upload.poll_silent(patience, limit, cx)
+    }
+
+    /// After a 101: the bare connection, and what was read of it beyond the head.
+    pub(super) async fn into_wire(self) -> Option<(Wire, Bytes)> {
+        match self {
+            Self::Http1(lease) => lease.into_stream().await,
+            Self::Http2(_) => None,
+        }
     }
 }
