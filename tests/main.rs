@@ -21,6 +21,11 @@ mod deploying;
 /// A grant is kept alive over real sockets and a real file, whatever the token endpoint does.
 mod refreshing;
 
+/// Requests over real sockets, with a fixed token: connections, protocols, retries, timeouts.
+mod proxying;
+/// Bodies and tunnels flow both ways, as they come, to their true end.
+mod streaming;
+
 /// What people and machines see of it: probes, metrics, status, and the command's words and exit codes.
 mod operating;
 

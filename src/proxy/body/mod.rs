@@ -78,7 +78,7 @@ impl Body {
             hold.let_go();
             return Self::empty();
         }
-        let upstream = UpstreamBody { incoming, hold: Some(hold), limit };
+        let upstream = UpstreamBody { incoming, hold: Some(hold), limit, fault: None };
         Self { kind: Kind::Upstream(upstream), carrying: None }
     }
 
@@ -145,34 +145,64 @@ struct UpstreamBody {
     incoming: Incoming,
     hold: Option<Hold>,
     limit: Option<Duration>,
+    /// Told one turn late: hyper throws away what it has not flushed when it hears of an error, and the frames before
+    /// this one are good.
+    fault: Option<BodyError>,
 }
 
 impl UpstreamBody {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some(hold) = self.hold.as_mut() else {
-            return Pin::new(&mut self.incoming).poll_frame(cx).map(through);
-        };
-        // Asked first, it tells the connection that there is room; driven then, the connection fills it.
-        let mut polled = Pin::new(&mut self.incoming).poll_frame(cx);
-        if polled.is_pending() {
-            hold.drive(cx);
-            polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        if let Some(fault) = self.fault.take() {
+            return Poll::Ready(Some(Err(fault)));
         }
-        let Poll::Ready(polled) = polled else {
-            return hold.poll_silent(self.limit, cx).map(|limit| Some(Err(BodyError::Silent(limit))));
-        };
-        hold.moved();
-        // hyper does not poll a body whose end it knows once more, so the end is looked for here.
-        let ended = polled.is_none() || matches!(&polled, Some(Ok(_))) && self.incoming.is_end_stream();
-        if ended && let Some(hold) = self.hold.take() {
-            hold.let_go();
+        loop {
+            let polled = match self.hold.as_mut() {
+                Some(hold) => poll_driven(&mut self.incoming, hold, cx),
+                None => Pin::new(&mut self.incoming).poll_frame(cx),
+            };
+            let Poll::Ready(polled) = polled else { return self.poll_silent(cx) };
+            // hyper does not poll a body whose end it knows once more, so the end is looked for here.
+            let ended = polled.is_none() || matches!(&polled, Some(Ok(_))) && self.incoming.is_end_stream();
+            match self.hold.as_mut() {
+                Some(hold) if !ended => hold.moved(),
+                _ => self.hold.take().into_iter().for_each(Hold::let_go),
+            }
+            match polled {
+                Some(Ok(frame)) if is_empty(&frame) => {}
+                Some(Ok(frame)) => return Poll::Ready(Some(Ok(filtered(frame)))),
+                Some(Err(error)) => {
+                    self.fault = Some(BodyError::Broken(error));
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                None => return Poll::Ready(None),
+            }
         }
-        Poll::Ready(through(polled))
+    }
+
+    fn poll_silent(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(hold) = self.hold.as_mut() else { return Poll::Pending };
+        hold.poll_silent(self.limit, cx).map(|limit| Some(Err(BodyError::Silent(limit))))
     }
 }
 
-fn through(polled: Option<hyper::Result<Frame<Bytes>>>) -> Option<Result<Frame<Bytes>, BodyError>> {
-    polled.map(|frame| frame.map(filtered).map_err(BodyError::Broken))
+/// Asked first, the body tells its connection that there is room; driven then, the connection fills it.
+fn poll_driven(
+    incoming: &mut Incoming,
+    hold: &mut Hold,
+    cx: &mut Context<'_>,
+) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+    let polled = Pin::new(&mut *incoming).poll_frame(cx);
+    if polled.is_ready() {
+        return polled;
+    }
+    hold.drive(cx);
+    Pin::new(incoming).poll_frame(cx)
+}
+
+/// Nothing passes for nothing: HTTP/2 peers count empty frames and close a connection with too many (P41).
+fn is_empty(frame: &Frame<Bytes>) -> bool {
+    frame.data_ref().is_some_and(Bytes::is_empty)
 }
 
 /// Trailers lose what they may not hold.
