@@ -140,6 +140,23 @@ async fn what_cannot_be_sent_twice_takes_no_connection_that_rested_long() {
 }
 
 #[tokio::test]
+async fn a_connection_that_closed_while_it_rested_costs_no_request() {
+    let server = Server::start(move |_, mut peer| async move {
+        let head = peer.head().await;
+        peer.body(&head).await;
+        peer.send(OK).await;
+    });
+    let front = Options::to(server.address()).start();
+    let mut peer = Peer::connect(front.address).await;
+    for _ in 0..3 {
+        let answers = ask_all(&mut peer, &["POST"]).await;
+        assert_eq!(answers, [(200, "ok".to_owned())]);
+        // Until the upstream's FIN has come.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[tokio::test]
 async fn an_old_connection_is_replaced() {
     let (server, log) = scripted(&[OK]);
     let mut options = Options::to(server.address());

@@ -126,7 +126,9 @@ async fn a_crowd_that_comes_at_once_shares_one_connection() {
     while let Some(status) = crowd.join_next().await {
         assert_eq!(status.unwrap(), 200);
     }
-    assert_eq!(upstream.connections().0, 1, "P60");
+    // Dialling may try an address twice on a slow machine; what matters is who carried requests.
+    let used: std::collections::HashSet<_> = upstream.requests().iter().map(|seen| seen.connection).collect();
+    assert_eq!(used.len(), 1, "P60");
 }
 
 #[tokio::test]
@@ -303,6 +305,30 @@ async fn a_bodied_get_keeps_its_body() {
     let mut request = post("/upload", "abcd");
     *request.method_mut() = http::Method::GET;
     assert!(ask(&caller, request).await.1.contains("\"length\":4"));
+}
+
+#[tokio::test]
+async fn empty_frames_do_not_pass() {
+    let server = Server::start(move |_, peer| async move {
+        let mut frames = Frames::accept(peer, None).await;
+        let stream = frames.request().await;
+        frames.begin(stream, "x").await;
+        for _ in 0..60 {
+            frames.more(stream, "").await;
+        }
+        frames.end(stream).await;
+        frames.go_away(stream).await;
+        frames.next().await;
+    });
+    let front = prior_knowledge(&server).start();
+    let caller = http2_caller(front.address).await;
+    let mut body = send(&caller, get("/")).await.into_body();
+    let mut lengths = Vec::new();
+    while let Some(frame) = in_time("a frame", body.frame()).await {
+        lengths.push(frame.unwrap().into_data().unwrap().len());
+    }
+    // An HTTP/2 peer closes a connection on which it has counted a hundred (P41); the last only ends the stream.
+    assert!(lengths == [1] || lengths == [1, 0], "{lengths:?}");
 }
 
 #[tokio::test]

@@ -111,7 +111,9 @@ async fn a_caller_that_goes_away_waits_for_no_token() {
         "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nhalf",
     ] {
-        let front = Options { has_token: false, ..Options::to(server.address()) }.start();
+        let mut options = Options { has_token: false, ..Options::to(server.address()) };
+        options.limits.token_wait = Duration::from_secs(600);
+        let front = options.start();
         let mut peer = Peer::connect(front.address).await;
         peer.send(request).await;
         let waiters = async |wanted| {
