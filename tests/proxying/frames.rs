@@ -103,16 +103,6 @@ impl Frames {
         self.send(DATA, 0, stream, body.as_bytes()).await;
     }
 
-    /// More of a body that was begun.
-    pub(crate) async fn more(&mut self, stream: u32, body: &str) {
-        self.send(DATA, 0, stream, body.as_bytes()).await;
-    }
-
-    /// Its end.
-    pub(crate) async fn end(&mut self, stream: u32) {
-        self.send(DATA, END_STREAM, stream, &[]).await;
-    }
-
     pub(crate) async fn reset(&mut self, stream: u32, reason: u32) {
         self.send(RST_STREAM, 0, stream, &reason.to_be_bytes()).await;
     }

@@ -308,30 +308,6 @@ async fn a_bodied_get_keeps_its_body() {
 }
 
 #[tokio::test]
-async fn empty_frames_do_not_pass() {
-    let server = Server::start(move |_, peer| async move {
-        let mut frames = Frames::accept(peer, None).await;
-        let stream = frames.request().await;
-        frames.begin(stream, "x").await;
-        for _ in 0..60 {
-            frames.more(stream, "").await;
-        }
-        frames.end(stream).await;
-        frames.go_away(stream).await;
-        frames.next().await;
-    });
-    let front = prior_knowledge(&server).start();
-    let caller = http2_caller(front.address).await;
-    let mut body = send(&caller, get("/")).await.into_body();
-    let mut lengths = Vec::new();
-    while let Some(frame) = in_time("a frame", body.frame()).await {
-        lengths.push(frame.unwrap().into_data().unwrap().len());
-    }
-    // An HTTP/2 peer closes a connection on which it has counted a hundred (P41); the last only ends the stream.
-    assert!(lengths == [1] || lengths == [1, 0], "{lengths:?}");
-}
-
-#[tokio::test]
 async fn a_server_that_stays_silent_is_given_up() {
     let server = Server::start(move |_, mut peer| async move {
         peer.rest().await;

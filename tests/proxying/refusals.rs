@@ -14,11 +14,17 @@ async fn refused(options: Options, code: &str) -> String {
     reply.json()["detail"].as_str().unwrap().to_owned()
 }
 
+/// An address at which nobody listens, and nobody will: a port that was let go may be the next test's.
+fn nobody() -> (tokio::net::TcpSocket, std::net::SocketAddr) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(std::net::SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
+}
+
 #[tokio::test]
 async fn an_upstream_that_is_not_there_is_named_with_its_port() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    let (_held, address) = nobody();
     let detail = refused(Options::to(address), "upstream_unreachable").await;
     assert!(detail.contains(&format!("127.0.0.1 port {}", address.port())), "{detail}");
     assert!(detail.contains("refused"), "{detail}");
@@ -94,9 +100,7 @@ async fn a_switch_of_protocols_that_nobody_asked_for_is_refused() {
 
 #[tokio::test]
 async fn a_grpc_caller_gets_a_status_in_trailers() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    let (_held, address) = nobody();
     let front = Options { http: HttpVersion::Two, ..Options::to(address) }.start();
     let mut request = get("/service/Method");
     request.headers_mut().insert("content-type", "application/grpc+proto".parse().unwrap());

@@ -155,28 +155,25 @@ impl UpstreamBody {
         if let Some(fault) = self.fault.take() {
             return Poll::Ready(Some(Err(fault)));
         }
-        loop {
-            let polled = match self.hold.as_mut() {
-                Some(hold) => poll_driven(&mut self.incoming, hold, cx),
-                None => Pin::new(&mut self.incoming).poll_frame(cx),
-            };
-            let Poll::Ready(polled) = polled else { return self.poll_silent(cx) };
-            // hyper does not poll a body whose end it knows once more, so the end is looked for here.
-            let ended = polled.is_none() || matches!(&polled, Some(Ok(_))) && self.incoming.is_end_stream();
-            match self.hold.as_mut() {
-                Some(hold) if !ended => hold.moved(),
-                _ => self.hold.take().into_iter().for_each(Hold::let_go),
+        let polled = match self.hold.as_mut() {
+            Some(hold) => poll_driven(&mut self.incoming, hold, cx),
+            None => Pin::new(&mut self.incoming).poll_frame(cx),
+        };
+        let Poll::Ready(polled) = polled else { return self.poll_silent(cx) };
+        // hyper does not poll a body whose end it knows once more, so the end is looked for here.
+        let ended = polled.is_none() || matches!(&polled, Some(Ok(_))) && self.incoming.is_end_stream();
+        match self.hold.as_mut() {
+            Some(hold) if !ended => hold.moved(),
+            _ => self.hold.take().into_iter().for_each(Hold::let_go),
+        }
+        match polled {
+            Some(Ok(frame)) => Poll::Ready(Some(Ok(filtered(frame)))),
+            Some(Err(error)) => {
+                self.fault = Some(BodyError::Broken(error));
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
-            match polled {
-                Some(Ok(frame)) if is_empty(&frame) => {}
-                Some(Ok(frame)) => return Poll::Ready(Some(Ok(filtered(frame)))),
-                Some(Err(error)) => {
-                    self.fault = Some(BodyError::Broken(error));
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                None => return Poll::Ready(None),
-            }
+            None => Poll::Ready(None),
         }
     }
 
@@ -198,11 +195,6 @@ fn poll_driven(
     }
     hold.drive(cx);
     Pin::new(incoming).poll_frame(cx)
-}
-
-/// Nothing passes for nothing: HTTP/2 peers count empty frames and close a connection with too many (P41).
-fn is_empty(frame: &Frame<Bytes>) -> bool {
-    frame.data_ref().is_some_and(Bytes::is_empty)
 }
 
 /// Trailers lose what they may not hold.

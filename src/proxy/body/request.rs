@@ -200,8 +200,6 @@ impl Shared {
                 }
             };
             match frame.into_data().map_err(Frame::into_trailers) {
-                // Nothing passes for nothing (P41).
-                Ok(bytes) if bytes.is_empty() => {}
                 Ok(bytes) => return Poll::Ready(Some(Ok(Piece::Data(bytes)))),
                 Err(Ok(trailers)) => return Poll::Ready(Some(Ok(Piece::Trailers(trailers)))),
                 Err(Err(_unknown)) => {}
