@@ -26,7 +26,6 @@ use crate::proxy::carrying::Totals;
 use crate::proxy::guard::Guard;
 use crate::proxy::inherited::Inherited;
 use crate::proxy::listener::{self, Listener};
-use crate::proxy::upstream::HttpVersion;
 use crate::proxy::worker::{self, Order, Worker};
 use crate::proxy::{Setup, upstream};
 use crate::secret;
@@ -93,7 +92,6 @@ impl App {
     /// As [`App::bind`].
     pub async fn bind_with(config: Config, mut inherited: Inherited) -> Result<Self, StartError> {
         let tls = load_tls(&config).await?;
-        check_later(&config).map_err(StartError::Unusable)?;
         let mut stores = BTreeMap::new();
         for name in config.grants.keys() {
             let unusable = |error: store::StoreError| StartError::Unusable(format!("{error}."));
@@ -144,15 +142,6 @@ async fn load_tls(config: &Config) -> Result<Tls, StartError> {
     loaded
         .map_err(|error| StartError::System(io::Error::other(error)))?
         .map_err(|error| StartError::Unusable(format!("[tls]: {error}.")))
-}
-
-/// What the configuration may say and this version cannot do yet: refused, never ignored.
-fn check_later(config: &Config) -> Result<(), String> {
-    let two = |route: &&crate::proxy::route::Params| route.upstream.http == HttpVersion::Two;
-    match config.proxy.routes.iter().find(two) {
-        Some(route) => Err(format!("The route {} says `http = \"2\"`, which is not there yet.", route.path)),
-        None => Ok(()),
-    }
 }
 
 fn bind_all(listen: &[Listen], inherited: &mut Inherited) -> Result<Vec<Listener>, StartError> {
@@ -271,13 +260,12 @@ impl Running {
         let restart = self.config.needs_restart(&config);
         let same_grants = self.config.grants.keys().eq(config.grants.keys());
         let tls = load_tls(&config).await;
-        let refused = match (&tls, check_later(&config)) {
-            (Err(error), _) => Some(error.to_string()),
-            (_, Err(error)) => Some(error),
-            _ if !same_grants => {
+        let refused = match &tls {
+            Err(error) => Some(error.to_string()),
+            Ok(_) if !same_grants => {
                 Some("Grants were added, removed or renamed, which needs a restart.".to_owned())
             }
-            _ => self.strangers(&config),
+            Ok(_) => self.strangers(&config),
         };
         let (Ok(tls), None) = (tls, &refused) else {
             let why = refused.unwrap_or_default();
