@@ -34,13 +34,16 @@ impl Listen {
     #[must_use]
     pub fn is_local(&self) -> bool {
         match self {
-            Self::Tcp { host, .. } => {
-                host == "localhost"
-                    || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-            }
+            Self::Tcp { host, .. } => is_loopback(host),
             Self::Unix(_) | Self::Inherited(_) => true,
         }
     }
+}
+
+/// Whether a host, without brackets, is this very machine: what is sent there crosses no network.
+#[must_use]
+pub fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 impl fmt::Display for Listen {

@@ -1,6 +1,5 @@
 //! Addresses and URLs: where to listen, where to connect, and whose pages may ask.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use http::Uri;
@@ -8,7 +7,7 @@ use rustls_pki_types::ServerName;
 
 use super::error::Code;
 use super::value::{Fault, FromText};
-use crate::net::Listen;
+use crate::net::{Listen, is_loopback};
 use crate::proxy::upstream::Target;
 
 /// `admin.listen` and `probes.listen`: an address, or `"off"`.
@@ -162,10 +161,6 @@ fn server(text: &str) -> Result<Url, Fault> {
             .help("write https://; http:// is for authorization servers on this machine"));
     }
     Ok(url)
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// The parts of an `http://` or `https://` URL.

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::error::{Class, RefreshError};
 use super::schedule::{DEFAULT_LIFE, LONGEST_RETRY_AFTER};
+use crate::net;
 use crate::secret::{AccessTokenText, RefreshToken};
 
 /// How much of a server's text is shown to people (R65).
@@ -425,12 +426,10 @@ pub fn read_metadata(issuer: &str, body: &[u8]) -> Result<Metadata, RefreshError
 #[must_use]
 pub fn is_trustworthy(uri: &Uri) -> bool {
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    let loopback =
-        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
     !host.is_empty()
         && match uri.scheme_str() {
             Some("https") => true,
-            Some("http") => loopback,
+            Some("http") => net::is_loopback(host),
             _ => false,
         }
 }
