@@ -319,8 +319,7 @@ impl Running {
     fn strangers(&self, config: &Config) -> Option<String> {
         let strange = |(name, params): (&GrantName, &grant::Params)| {
             let known = self.config.grants.get(name)?;
-            let same =
-                known.server.identity() == params.server.identity() && known.client_id == params.client_id;
+            let same = known.identity() == params.identity();
             (!same).then(|| format!("Grant {name} has another issuer or client, which needs a restart."))
         };
         config.grants.iter().find_map(strange)

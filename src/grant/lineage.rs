@@ -14,6 +14,14 @@ pub struct Identity {
     pub client_id: String,
 }
 
+impl Identity {
+    /// Whether the record is of this issuer and client.
+    #[must_use]
+    pub fn owns(&self, record: &Record) -> bool {
+        record.issuer == self.issuer && record.client_id == self.client_id
+    }
+}
+
 /// The record to go on with.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Line {
@@ -36,7 +44,7 @@ pub fn decide(
     needs_refresh_token: bool,
 ) -> Result<Line, RefreshError> {
     match (record, seed) {
-        (Some(record), _) if !belongs(&record, identity) => Err(foreign(&record)),
+        (Some(record), _) if !identity.owns(&record) => Err(foreign(&record)),
         (Some(record), Some(seed)) if !record.seeds.contains(&seed.fingerprint()) => {
             Ok(Line::Begins(begin(identity, Some(seed), record.seeds)))
         }
@@ -45,10 +53,6 @@ pub fn decide(
         (None, None) if needs_refresh_token => Err(no_grant()),
         (None, seed) => Ok(Line::Begins(begin(identity, seed, Vec::new()))),
     }
-}
-
-fn belongs(record: &Record, identity: &Identity) -> bool {
-    record.issuer == identity.issuer && record.client_id == identity.client_id
 }
 
 fn begin(

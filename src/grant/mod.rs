@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use self::endpoint::TokenEndpoint;
+use self::lineage::Identity;
 use self::refresher::{Command, Parts, Refresher};
 use self::status::{Board, Status};
 use crate::clock::Clock;
@@ -110,6 +111,14 @@ pub struct Params {
     pub timeout: Duration,
     /// `connect_to`: `host:port` to dial instead of the server's name, which stays in Host, SNI and certificate checks.
     pub connect_to: Option<(String, u16)>,
+}
+
+impl Params {
+    /// What a record must belong to, to be this grant's (R45).
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity { issuer: self.server.identity().to_owned(), client_id: self.client_id.clone() }
+    }
 }
 
 /// How the authorization server's endpoints are found.

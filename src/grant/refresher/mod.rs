@@ -18,7 +18,6 @@ use tokio::sync::{mpsc, watch};
 use self::desk::Desk;
 use super::endpoint::TokenEndpoint;
 use super::error::{Class, RefreshError};
-use super::lineage::Identity;
 use super::schedule::{self, Bucket};
 use super::status::Board;
 use super::{Flow, Params};
@@ -158,7 +157,7 @@ impl Refresher {
     /// A stored token that is still good goes out at once; a start then costs no refresh (R12).
     async fn take_up_what_rests(&mut self) {
         if let Ok(Some(record)) = self.store.peek().await
-            && self.belongs(&record)
+            && self.params.identity().owns(&record)
             && self.seed_is_known(&record).await
             && self.take_up(&record)
         {
@@ -186,7 +185,13 @@ impl Refresher {
         self.generation += 1;
         self.publisher.publish(token);
         self.current = Some(Current { text: text.fingerprint(), obtained, expires, life });
-        let wish = schedule::refresh_at(obtained, life, self.params.margin, (self.dice)());
+        self.plan_renewal();
+    }
+
+    /// Plans the renewal of the token that readers have.
+    fn plan_renewal(&mut self) {
+        let Some(current) = &self.current else { return };
+        let wish = schedule::refresh_at(current.obtained, current.life, self.params.margin, (self.dice)());
         self.plan(wish, "schedule");
     }
 
@@ -235,18 +240,6 @@ impl Refresher {
             store: self.store.place(),
         });
         self.publisher.explain_absence(absent);
-    }
-
-    fn identity(&self) -> Identity {
-        Identity {
-            issuer: self.params.server.identity().to_owned(),
-            client_id: self.params.client_id.clone(),
-        }
-    }
-
-    fn belongs(&self, record: &Record) -> bool {
-        let identity = self.identity();
-        record.issuer == identity.issuer && record.client_id == identity.client_id
     }
 
     fn needs_refresh_token(&self) -> bool {

@@ -84,7 +84,8 @@ impl Refresher {
         seed: Option<&RefreshToken>,
     ) -> Result<Record, RefreshError> {
         let rests = txn.record().cloned();
-        let record = match lineage::decide(rests, &self.identity(), seed, self.needs_refresh_token())? {
+        let record = match lineage::decide(rests, &self.params.identity(), seed, self.needs_refresh_token())?
+        {
             Line::Rests(record) => record,
             Line::Begins(record) => {
                 let rests = self.commit(txn, &record).await;
@@ -189,20 +190,15 @@ impl Refresher {
         }
         self.publish(&issued.access_token, asked, expires, issued.life);
         // The refresh token is safe already; if this fails, a restart costs one refresh.
-        match self.commit(&mut txn, &record).await {
-            Ok(()) => Ok(Done::Renewed { rotated, status }),
-            Err(_) => {
-                drop(txn);
-                Ok(Done::Renewed { rotated, status })
-            }
-        }
+        let _told_and_counted = self.commit(&mut txn, &record).await;
+        Ok(Done::Renewed { rotated, status })
     }
 
     /// An answer without a usable token: what is to be kept of it?
     async fn rue(
         &mut self,
-        mut txn: Box<dyn Txn>,
-        mut record: Record,
+        txn: Box<dyn Txn>,
+        record: Record,
         rotated: bool,
         saved: bool,
         mut error: RefreshError,
@@ -213,24 +209,7 @@ impl Refresher {
             _ if rotated => drop(txn),
             // The intent stands: the server may have rotated.
             Class::Unanswered => self.in_doubt = presented,
-            Class::Refused => {
-                if self.in_doubt.is_some() && self.in_doubt == presented {
-                    error.code = "lost_rotation";
-                    error.sentence = format!(
-                        "An earlier answer of the authorization server was lost after it had replaced the refresh \
-                         token. {}",
-                        error.sentence
-                    );
-                }
-                if let Some(presented) = presented {
-                    let reason = if error.code == "lost_rotation" { "lost_rotation" } else { "rejected" };
-                    let at = self.clock.now().wall;
-                    record.refused = Some(Refusal { reason: reason.to_owned(), presented, at });
-                    record.intent = None;
-                    record.generation += 1;
-                    let _ = self.commit(&mut txn, &record).await;
-                }
-            }
+            Class::Refused => error = self.note_refusal(txn, record, error).await,
             // "Not now" should mean unspent; should it not, a refusal that follows is to be told for what it is.
             Class::Busy { .. } => {
                 self.in_doubt = presented;
@@ -238,6 +217,33 @@ impl Refresher {
             }
             _ => self.take_back(txn).await,
         }
+        error
+    }
+
+    /// The verdict rests with the record: the refresh token is kept, and not asked about at every start (R52). Of a token
+    /// that was presented without an answer before, it means that the answer was lost.
+    async fn note_refusal(
+        &mut self,
+        mut txn: Box<dyn Txn>,
+        mut record: Record,
+        mut error: RefreshError,
+    ) -> RefreshError {
+        let Some(presented) = record.refresh_token.as_ref().map(RefreshToken::fingerprint) else {
+            return error;
+        };
+        let mut reason = "rejected";
+        if self.in_doubt.as_ref() == Some(&presented) {
+            reason = "lost_rotation";
+            error.code = "lost_rotation";
+            error.sentence = format!(
+                "An earlier answer of the authorization server was lost after it had replaced the refresh token. {}",
+                error.sentence
+            );
+        }
+        record.refused = Some(Refusal { reason: reason.to_owned(), presented, at: self.clock.now().wall });
+        record.intent = None;
+        record.generation += 1;
+        let _told_and_counted = self.commit(&mut txn, &record).await;
         error
     }
 

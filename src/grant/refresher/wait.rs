@@ -63,14 +63,8 @@ impl Refresher {
                 if self.parked_on.is_some() {
                     self.failures = 0;
                     self.plan(self.clock.now(), "manual");
-                } else if let Some(current) = &self.current {
-                    let wish = schedule::refresh_at(
-                        current.obtained,
-                        current.life,
-                        self.params.margin,
-                        (self.dice)(),
-                    );
-                    self.plan(wish, "schedule");
+                } else {
+                    self.plan_renewal();
                 }
             }
         }
