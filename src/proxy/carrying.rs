@@ -31,26 +31,13 @@ impl Totals {
     }
 }
 
-/// A place among so many, given back when dropped.
-#[derive(Debug)]
-struct Place<'a>(&'a AtomicUsize);
-
-impl<'a> Place<'a> {
-    fn take(count: &'a AtomicUsize, limit: usize) -> Option<Self> {
-        let before = count.fetch_add(1, Ordering::AcqRel);
-        let place = Self(count);
-        (before < limit).then_some(place) // dropped, and so given back, when there is none
+/// Takes one of `limit` places; whoever has it gives it back when it is dropped.
+fn take_place(count: &AtomicUsize, limit: usize) -> bool {
+    let taken = count.fetch_add(1, Ordering::AcqRel) < limit;
+    if !taken {
+        count.fetch_sub(1, Ordering::AcqRel);
     }
-
-    fn keep(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
+    taken
 }
 
 /// One connection of a caller's: counted while it lasts, and known to the drain of its worker.
@@ -92,7 +79,9 @@ impl Caller {
         shard: &Arc<Shard>,
         limit: usize,
     ) -> Option<Rc<Self>> {
-        Place::take(&totals.connections, limit)?.keep();
+        if !take_place(&totals.connections, limit) {
+            return None;
+        }
         alive.count.set(alive.count.get() + 1);
         shard.connection_opened();
         let (totals, alive, shard) = (Arc::clone(totals), Rc::clone(alive), Arc::clone(shard));
@@ -127,7 +116,9 @@ impl Caller {
     /// Begins to carry a request; `None` when there are `limit` already.
     #[must_use]
     pub fn carry(self: &Rc<Self>, limit: usize) -> Option<Carrying> {
-        Place::take(&self.totals.requests, limit)?.keep();
+        if !take_place(&self.totals.requests, limit) {
+            return None;
+        }
         self.busy.set(self.busy.get() + 1);
         self.served.set(self.served.get() + 1);
         self.shard.request_started();
