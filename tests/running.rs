@@ -7,4 +7,5 @@ mod load;
 mod operating;
 mod outages;
 mod retries;
+mod silences;
 mod stage;

@@ -207,18 +207,16 @@ impl<S> Timed<S> {
                 Some((_, since)) if !self.multiplexed => (since, self.header_timeout),
                 _ => (self.caller.quiet_since(), self.idle_timeout),
             };
-            // A request in flight has clocks of its own; we look again later.
-            let over = !self.caller.is_busy() && since.elapsed() >= span;
-            if over {
+            // A request in flight has clocks of its own. We look again after the span: whoever ends the request may not
+            // poll this connection, and it must not rest for ever.
+            let next = if self.caller.is_busy() { clock::in_(span) } else { since.deadline(span) };
+            if !self.caller.is_busy() && since.elapsed() >= span {
                 return Poll::Ready(());
             }
-            let next = since.deadline(span).max(clock::in_(Duration::from_millis(100)));
             let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next)));
-            if timer.as_mut().poll(cx).is_pending() {
-                // An earlier end than the timer's, because a head has begun meanwhile.
-                if timer.deadline() <= next {
-                    return Poll::Pending;
-                }
+            // Unless the end has become earlier than the timer's, because a head has begun meanwhile.
+            if timer.as_mut().poll(cx).is_pending() && timer.deadline() <= next {
+                return Poll::Pending;
             }
             timer.as_mut().reset(next);
             if timer.as_mut().poll(cx).is_pending() {
@@ -276,5 +274,33 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::metrics::Shard;
+    use crate::proxy::carrying::{Alive, Totals};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_answer_is_not_looked_in_on_ten_times_a_second() {
+        let (totals, alive) = (Arc::new(Totals::default()), Rc::new(Alive::default()));
+        let caller = Caller::enter(&totals, &alive, &Arc::new(Shard::default()), 1).unwrap();
+        let _carrying = caller.carry(1).unwrap();
+        let limits = Limits { idle_timeout: Duration::from_secs(10), ..Limits::default() };
+        let (near, _far) = tokio::io::duplex(64);
+        let (mut timed, mut looks) = (Timed::new(near, caller, &limits), 0);
+        let reading = poll_fn(|cx| {
+            looks += 1;
+            let mut room = [0; 8];
+            Pin::new(&mut timed).poll_read(cx, &mut ReadBuf::new(&mut room))
+        });
+        let hour = tokio::time::timeout(Duration::from_secs(3600), reading).await;
+        assert!(hour.is_err(), "a request in flight is no silence");
+        assert!(looks <= 400, "{looks} looks in an hour");
     }
 }
