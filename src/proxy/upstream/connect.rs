@@ -5,6 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustls::{AlertDescription, CertificateError};
 use rustls_pki_types::ServerName;
@@ -18,6 +19,7 @@ use crate::clock;
 use crate::net;
 use crate::proxy::Limits;
 use crate::proxy::error::{Code, ProxyError};
+use crate::secret;
 use crate::tls::{Alpn, Tls};
 
 /// Whom to connect to, and how; shared by all that connect to one upstream.
@@ -60,6 +62,12 @@ impl Dialer {
         };
         let heard = Rc::new(Heard::default());
         Ok((Stream { wire, heard: Rc::clone(&heard) }, heard))
+    }
+
+    /// How long a connection that is made now may live: `upstream_age`, and a tenth of it more or less, so that many do
+    /// not end at once (P62).
+    pub(super) fn age(&self) -> Duration {
+        self.limits.upstream_age.mul_f64(0.9 + 0.2 * secret::dice())
     }
 
     async fn dial_tcp(&self, host: &str, port: u16) -> Result<TcpStream, NoConnection> {

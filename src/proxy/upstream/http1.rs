@@ -23,7 +23,6 @@ use super::failure::{self, Failure};
 use super::heard::Heard;
 use crate::clock::Stopwatch;
 use crate::proxy::body::{Patience, RequestBody, Upload};
-use crate::secret;
 use crate::tls::Alpn;
 
 /// A request that may not be sent again takes no connection that rested longer: servers close idle ones, and the
@@ -50,7 +49,7 @@ struct Conn {
     driver: Connection<TokioIo<Stream>, RequestBody>,
     heard: Rc<Heard>,
     born: Stopwatch,
-    /// How long it may live: the limit, and a tenth of it more or less, so that many do not end at once.
+    /// How long it may live.
     age: Duration,
     /// How long it may rest, as the upstream last said.
     rest: Duration,
@@ -120,7 +119,7 @@ impl Conn {
             .handshake(TokioIo::new(stream))
             .await;
         let (sender, driver) = handshake.map_err(|error| dialer.failed(&error.to_string()))?;
-        let age = limits.upstream_age.mul_f64(0.9 + 0.2 * secret::dice());
+        let age = dialer.age();
         Ok(Box::new(Self {
             sender,
             driver,

@@ -20,7 +20,6 @@ use super::failure::{self, Failure};
 use crate::clock::{self, Stopwatch};
 use crate::proxy::body::{Patience, RequestBody, Upload};
 use crate::proxy::connection::Local;
-use crate::secret;
 use crate::tls::Alpn;
 
 /// A dead connection is found by PING while streams are open, and never while it rests: gRPC servers count such PINGs
@@ -145,7 +144,7 @@ impl Conn {
             streams: Cell::new(0),
             most: Cell::new(1),
             born: Stopwatch::start(),
-            age: limits.upstream_age.mul_f64(0.9 + 0.2 * secret::dice()),
+            age: dialer.age(),
             rests_since: Cell::new(Stopwatch::start()),
             retired: Cell::new(false),
         });
