@@ -3,6 +3,8 @@
 //! A page that rebinds a name of its own to this address sends its own name as Host: only the Host check stops it. A
 //! page of another site sends our Host, but also an Origin or a Sec-Fetch-Site. Programs send neither (proxy.md §6).
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -55,9 +57,9 @@ pub struct Guard {
 
 /// What follows for a request that was not refused.
 #[derive(Debug)]
-pub enum Admission {
+pub enum Admission<'a> {
     /// It may go on; the host it asked for, lower case and without port. HTTP/1.0 may name none.
-    Forward(Option<String>),
+    Forward(Option<Cow<'a, str>>),
     /// A preflight of an allowed origin: answered here, never forwarded.
     Answer(Response<Bytes>),
 }
@@ -73,12 +75,11 @@ impl Guard {
     ///
     /// # Errors
     /// 400, 403 or 405, before any token has been looked at.
-    pub fn admit(&self, head: &Parts) -> Result<Admission, ProxyError> {
+    pub fn admit<'a>(&self, head: &'a Parts) -> Result<Admission<'a>, ProxyError> {
         well_formed(head)?;
         let host = host_of(head)?;
         if let Some(host) = &host
-            && !self.params.allowed_hosts.contains(host)
-            && !self.route_hosts.contains(host)
+            && !self.params.allowed_hosts.iter().chain(&self.route_hosts).any(|allowed| allowed == host)
         {
             return Err(ProxyError::new(
                 Code::HostNotAllowed,
@@ -156,7 +157,7 @@ fn well_formed(head: &Parts) -> Result<(), ProxyError> {
 }
 
 /// The one host that a request names, in Host, in `:authority` or in an absolute target; all that are there agree.
-fn host_of(head: &Parts) -> Result<Option<String>, ProxyError> {
+fn host_of(head: &Parts) -> Result<Option<Cow<'_, str>>, ProxyError> {
     let mut named = head.headers.get_all(HOST).iter();
     let (host, second) = (named.next(), named.next());
     if second.is_some() {
@@ -176,17 +177,21 @@ fn host_of(head: &Parts) -> Result<Option<String>, ProxyError> {
     parse_host(named).map(Some).ok_or_else(|| malformed("The request's Host is not a host."))
 }
 
-/// `host[:port]` to the host alone, lower case; nothing else is a host.
-fn parse_host(text: &str) -> Option<String> {
-    if let Some(rest) = text.strip_prefix('[') {
-        let (address, port) = rest.split_once(']')?;
-        address.parse::<std::net::Ipv6Addr>().ok()?;
-        let port = if port.is_empty() { "" } else { port.strip_prefix(':')? };
-        return is_port(port).then(|| format!("[{}]", address.to_ascii_lowercase()));
-    }
-    let (host, port) = text.split_once(':').unwrap_or((text, ""));
+/// `host[:port]` to the host alone, lower case; nothing else is a host. It is lower case already in nearly every
+/// request, and then nothing is copied.
+fn parse_host(text: &str) -> Option<Cow<'_, str>> {
+    let (host, port) = match text.find(']') {
+        Some(end) => text.split_at_checked(end + 1)?,
+        None => text.split_at_checked(text.find(':').unwrap_or(text.len()))?,
+    };
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%".contains(&byte);
-    (!host.is_empty() && host.bytes().all(legal) && is_port(port)).then(|| host.to_ascii_lowercase())
+    let is_host = match host.strip_prefix('[') {
+        Some(address) => address.strip_suffix(']')?.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(legal),
+    };
+    let is_lower = !host.bytes().any(|byte| byte.is_ascii_uppercase());
+    let host = if is_lower { Cow::Borrowed(host) } else { Cow::Owned(host.to_ascii_lowercase()) };
+    (is_host && (port.is_empty() || is_port(port.strip_prefix(':')?))).then_some(host)
 }
 
 fn is_port(text: &str) -> bool {
