@@ -1,6 +1,6 @@
 //! The command's words and exit codes.
 
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -10,7 +10,7 @@ use bearerd::grant::status::{Problem, State, Status};
 use tokio::net::UnixListener;
 
 use super::{stage, starting, usable};
-use crate::support::process::Home;
+use crate::support::process::{Home, told};
 
 const GOOD: &str = "\
 upstream = \"http://127.0.0.1:9\"
@@ -23,12 +23,6 @@ path = \"@HOME@/state.json\"
 [admin]
 listen = \"unix:@HOME@/admin.sock\"
 ";
-
-fn told(command: &mut Command) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = command.output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (status.code(), text(stdout), text(stderr))
-}
 
 fn bare() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bearerd"));

@@ -1,7 +1,6 @@
 //! What an operator sees of the running program, and how it starts and ends.
 
 use std::net::TcpListener;
-use std::process::{Command, Output};
 use std::time::Duration;
 
 use bearerd::clock::Stopwatch;
@@ -9,7 +8,7 @@ use rustix::process::Signal;
 
 use super::stage::{Stage, strict};
 use crate::operating::openmetrics;
-use crate::support::process::Home;
+use crate::support::process::{Home, told};
 use crate::support::raw::Peer;
 use crate::support::{in_time, in_time_or};
 
@@ -26,13 +25,6 @@ path = \"@HOME@/state.json\"
 [admin]
 listen = \"unix:@HOME@/admin.sock\"
 ";
-
-/// Exit code, standard output and standard error.
-fn told(command: &mut Command) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = command.output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (status.code(), text(stdout), text(stderr))
-}
 
 async fn text(address: std::net::SocketAddr, path: &str) -> String {
     Peer::connect(address).await.get(path, "localhost").await.text()

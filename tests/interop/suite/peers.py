@@ -11,6 +11,7 @@ import socket
 import subprocess
 import threading
 import time
+import unittest
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -251,3 +252,14 @@ listen = "127.0.0.1:0"
 [probes]
 listen = "127.0.0.1:0"
 """)
+
+
+class Peers(unittest.TestCase):
+    """Both parties that bearerd talks to, there for all tests of a class."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = AuthorizationServer()
+        cls.addClassCleanup(cls.server.stop)
+        cls.upstream = Upstream(cls.server)
+        cls.addClassCleanup(cls.upstream.stop)

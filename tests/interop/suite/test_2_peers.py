@@ -1,19 +1,11 @@
 """The measure itself: the authorization server rotates and punishes reuse, and the upstream notices every bad token."""
 
 import time
-import unittest
 
-from peers import AuthorizationServer, Upstream, call
+from peers import Peers, call
 
 
-class Measure(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.server = AuthorizationServer()
-        cls.addClassCleanup(cls.server.stop)
-        cls.upstream = Upstream(cls.server)
-        cls.addClassCleanup(cls.upstream.stop)
-
+class Measure(Peers):
     def test_a_refresh_token_is_good_once_and_kills_its_grant_the_second_time(self):
         seed = self.server.seed()["refresh_token"]
         before = self.server.report()

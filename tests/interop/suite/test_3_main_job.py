@@ -3,10 +3,9 @@
 import os
 import tempfile
 import time
-import unittest
 
 from load import RATE, Load
-from peers import AuthorizationServer, Bearerd, Upstream, call, configure, wait_until
+from peers import Bearerd, Peers, call, configure, wait_until
 
 SECONDS = int(os.environ["INTEROP_LOAD_SECONDS"])
 LIFE = 10  # of an access token, in seconds
@@ -15,14 +14,7 @@ FEWEST, MOST = -(-SECONDS * 36 // 180), -(-SECONDS * 48 // 180)
 APART = 3.5  # seconds between two redeems, at the least
 
 
-class MainJob(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.server = AuthorizationServer()
-        cls.addClassCleanup(cls.server.stop)
-        cls.upstream = Upstream(cls.server)
-        cls.addClassCleanup(cls.upstream.stop)
-
+class MainJob(Peers):
     def setUp(self):
         """A grant of its own for each test, in a folder of its own."""
         self.folder = self.enterContext(tempfile.TemporaryDirectory(prefix="bearerd-interop-"))

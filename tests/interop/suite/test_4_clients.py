@@ -4,13 +4,12 @@ import json
 import re
 import subprocess
 import tempfile
-import unittest
 
 import grpc
 import httpx
 
 from echo import Echo, say
-from peers import INTEROP, AuthorizationServer, Bearerd, Upstream, call, configure
+from peers import INTEROP, Bearerd, Peers, call, configure
 
 
 def run(*command):
@@ -35,18 +34,15 @@ def burst(url, *options):
     return int(good[1]), sum(map(int, bad.groups()))
 
 
-class Peers(unittest.TestCase):
+class WithEcho(Peers):
     @classmethod
     def setUpClass(cls):
-        cls.server = AuthorizationServer()
-        cls.addClassCleanup(cls.server.stop)
-        cls.upstream = Upstream(cls.server)
-        cls.addClassCleanup(cls.upstream.stop)
+        super().setUpClass()
         cls.echo = Echo(cls.server)
         cls.addClassCleanup(cls.echo.stop)
 
 
-class WithoutBearerd(Peers):
+class WithoutBearerd(WithEcho):
     """Nobody comes through who has no token: what the others get, they get by bearerd."""
 
     def test_the_upstream_turns_curl_away(self):
@@ -64,7 +60,7 @@ class WithoutBearerd(Peers):
         self.assertEqual(answer, (b"hello", {"echo-length": "5"}))
 
 
-class Clients(Peers):
+class Clients(WithEcho):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()

@@ -6,9 +6,8 @@ import re
 import tempfile
 import threading
 import time
-import unittest
 
-from peers import PATIENCE, ROOT, AuthorizationServer, Bearerd, Process, Upstream, call, configure, free_port
+from peers import PATIENCE, ROOT, Bearerd, Peers, Process, call, configure, free_port
 
 SOCKET = ROOT / "deploy" / "systemd" / "bearerd.socket"
 
@@ -19,13 +18,10 @@ def activate(folder, address, name):
     return ["systemd-socket-activate", f"--listen={address}", f"--fdname={name}", *command]
 
 
-class Sockets(unittest.TestCase):
+class Sockets(Peers):
     @classmethod
     def setUpClass(cls):
-        cls.server = AuthorizationServer()
-        cls.addClassCleanup(cls.server.stop)
-        cls.upstream = Upstream(cls.server)
-        cls.addClassCleanup(cls.upstream.stop)
+        super().setUpClass()
         cls.name = re.search(r"^FileDescriptorName=(\w+)$", SOCKET.read_text(), re.MULTILINE)[1]
 
     def setUp(self):
