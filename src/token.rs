@@ -256,12 +256,6 @@ impl Publisher {
         }
     }
 
-    /// Takes the token from readers.
-    pub fn withdraw(&mut self) {
-        let otherwise = self.shared.published.load().otherwise;
-        self.set(None, otherwise);
-    }
-
     /// The token that readers have, expired or not.
     #[must_use]
     pub fn published(&self) -> Option<Arc<AccessToken>> {
