@@ -43,7 +43,7 @@ fn serve(loaded: Loaded, again: impl Fn() -> Result<Loaded, String>) -> Result<E
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
     runtime.block_on(async {
         let mut signals = Signals::listen().map_err(system)?;
-        let app = App::bind_with(loaded.config, inherited()).await.map_err(|error| match error {
+        let app = App::bind_with(loaded, inherited()).await.map_err(|error| match error {
             StartError::Unusable(why) => Failure::new(Exit::Config, why),
             StartError::System(error) => system(error),
         })?;
@@ -73,7 +73,7 @@ fn obey(signal: Signal, orders: &mpsc::UnboundedSender<Ask>, again: &impl Fn() -
             Ask::Drain
         }
         Signal::Reload => match again() {
-            Ok(loaded) => Ask::Reload(Box::new(loaded.config)),
+            Ok(loaded) => Ask::Reload(Box::new(loaded)),
             Err(why) => {
                 tracing::error!(
                     event = "config_rejected",

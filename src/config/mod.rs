@@ -160,6 +160,15 @@ impl Config {
         ];
         changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
     }
+
+    /// Takes back what [`Config::needs_restart`] is about: these keys stay as `running` has them.
+    pub fn keep_until_restart(&mut self, running: &Self) {
+        self.listen = running.listen.clone();
+        self.workers = running.workers;
+        self.store = running.store.clone();
+        self.admin = running.admin.clone();
+        self.log.format = running.log.format;
+    }
 }
 
 impl Loaded {

@@ -24,16 +24,13 @@ use crate::secret::{ClientSecret, RefreshToken};
 use crate::store::Store;
 use crate::token::{self, GrantName, Reader};
 
-/// How many commands may wait for a refresher that is in the middle of a refresh.
-const COMMANDS: usize = 8;
-
 /// A grant that is being kept alive.
 pub struct Handle {
     /// Where routes read the access token; may be cloned.
     pub reader: Reader,
     /// Where operators look.
     pub board: Board,
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::UnboundedSender<Command>,
     stop: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -49,7 +46,7 @@ pub fn spawn(
 ) -> Handle {
     let (publisher, reader) = token::seam(clock.clone());
     let board = Board::new(Status::starting(clock.now(), store.place()));
-    let (commands, inbox) = mpsc::channel(COMMANDS);
+    let (commands, inbox) = mpsc::unbounded_channel();
     let (stop, stopped) = watch::channel(false);
     let parts = Parts {
         params,
@@ -67,9 +64,9 @@ pub fn spawn(
 }
 
 impl Handle {
-    /// Tells the refresher something; false when it has too much to hear already.
+    /// Tells the refresher something, which it hears once no refresh is in flight; false when it has ended.
     pub fn tell(&self, command: Command) -> bool {
-        self.commands.try_send(command).is_ok()
+        self.commands.send(command).is_ok()
     }
 
     /// Ends the refresher; a refresh in flight, and the save of its answer, are finished first (R16).

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::future::Future as _;
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -48,14 +48,12 @@ pub(super) async fn serve<S>(
 {
     let limits = current.borrow().limits().clone();
     let mut stream = Timed::new(stream, Rc::clone(&caller), &limits);
-    let sniffing = tokio::time::timeout_at(clock::in_(limits.first_byte_timeout), sniff(&mut stream));
-    let speaks_http2 = tokio::select! {
-        sniffed = sniffing => match sniffed {
-            Ok(Ok(speaks_http2)) => speaks_http2,
-            _ => return,
-        },
-        _ = drain.wait_for(|drain| *drain) => return,
+    let sniffed = {
+        let sniffing = tokio::time::timeout_at(clock::in_(limits.first_byte_timeout), sniff(&mut stream));
+        unless_drained(std::pin::pin!(sniffing), &mut drain).await
     };
+    // Who has said nothing yet, or not enough, loses nothing.
+    let Some(Ok(Ok(speaks_http2))) = sniffed else { return };
     stream.multiplexed = speaks_http2;
     if speaks_http2 {
         let service =
@@ -63,13 +61,32 @@ pub(super) async fn serve<S>(
         let connection = http2_builder(&limits).serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         // How a connection ends is its own business; what concerned a request has been answered and logged.
-        tokio::select! {
-            _ = connection.as_mut() => return,
-            _ = drain.wait_for(|drain| *drain) => connection.as_mut().graceful_shutdown(),
+        if unless_drained(connection.as_mut(), &mut drain).await.is_none() {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
         }
-        let _ = connection.await;
     } else {
         serve_http1(stream, caller, current, drain, &limits).await;
+    }
+}
+
+/// What comes of `going`; `None` when the drain begins first, and `going` has seen what had arrived by then. A request
+/// that was there is answered.
+async fn unless_drained<F: Future + Unpin>(
+    mut going: F,
+    drain: &mut watch::Receiver<bool>,
+) -> Option<F::Output> {
+    tokio::select! {
+        biased;
+        over = &mut going => return Some(over),
+        _ = drain.wait_for(|drain| *drain) => {}
+    }
+    // The runtime looks at its sockets between two turns of a task.
+    tokio::task::yield_now().await;
+    tokio::select! {
+        biased;
+        over = going => Some(over),
+        () = std::future::ready(()) => None,
     }
 }
 
@@ -89,12 +106,9 @@ async fn serve_http1<S>(
         answer(request, Rc::clone(&current), Rc::clone(&caller), Some(Rc::clone(&switched)))
     });
     let mut connection = http1_builder(limits).serve_connection(TokioIo::new(stream), service);
-    tokio::select! {
-        _ = &mut connection => {}
-        _ = drain.wait_for(|drain| *drain) => {
-            Pin::new(&mut connection).graceful_shutdown();
-            let _ = (&mut connection).await;
-        }
+    if unless_drained(&mut connection, &mut drain).await.is_none() {
+        Pin::new(&mut connection).graceful_shutdown();
+        let _ = (&mut connection).await;
     }
     if let Some((tunnel, _carrying)) = switch.take() {
         let parts = connection.into_parts();

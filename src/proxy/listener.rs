@@ -8,10 +8,15 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::net::Listen;
 
 /// How long to wait when the system has no descriptors left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// How many callers are let in at the end at most: what Linux queues (net.core.somaxconn).
+const QUEUE: usize = 4096;
 
 /// How many free ports are tried until one is free on both loopback addresses.
 const TRIES: usize = 20;
@@ -122,39 +127,60 @@ impl Listener {
         }
     }
 
-    /// Accepts until dropped, and hands each connection to `take`. On a runtime.
-    pub async fn accept_all(self, mut take: impl FnMut(Socket)) {
+    /// Accepts until `closing` is true, and hands each connection to `take`. Who waits in the system's queue at that
+    /// moment is let in still: it was told that somebody is here. On a runtime.
+    pub async fn accept_all(self, mut closing: watch::Receiver<bool>, mut take: impl FnMut(Socket)) {
+        let Ok(door) = Door::open(self) else { return };
+        let mut closed = std::pin::pin!(async { drop(closing.wait_for(|closing| *closing).await) });
+        loop {
+            tokio::select! {
+                accepted = door.accept() => match accepted {
+                    Ok(socket) => take(socket),
+                    Err(error) => pause(&error).await,
+                },
+                () = closed.as_mut() => break,
+            }
+        }
+        // The runtime hears of the queue when it looks at its sockets, which it does between two turns of a task.
+        tokio::task::yield_now().await;
+        for _ in 0..QUEUE {
+            tokio::select! {
+                biased;
+                Ok(socket) = door.accept() => take(socket),
+                () = std::future::ready(()) => return,
+            }
+        }
+    }
+}
+
+/// A listener on a runtime.
+enum Door {
+    Tcp(tokio::net::TcpListener),
+    #[cfg(unix)]
+    Unix(tokio::net::UnixListener, #[expect(dead_code, reason = "held, not read")] Option<Remove>),
+}
+
+impl Door {
+    fn open(listener: Listener) -> io::Result<Self> {
+        Ok(match listener {
+            Listener::Tcp(listener) => Self::Tcp(tokio::net::TcpListener::from_std(listener)?),
+            #[cfg(unix)]
+            Listener::Unix(listener, path) => {
+                Self::Unix(tokio::net::UnixListener::from_std(listener)?, path.map(Remove))
+            }
+        })
+    }
+
+    async fn accept(&self) -> io::Result<Socket> {
         match self {
             Self::Tcp(listener) => {
-                let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-                loop {
-                    match listener.accept().await {
-                        Ok((stream, _)) => {
-                            // Answers are small and waited for: Nagle's algorithm would hold them back.
-                            let _ = stream.set_nodelay(true);
-                            if let Ok(stream) = stream.into_std() {
-                                take(Socket::Tcp(stream));
-                            }
-                        }
-                        Err(error) => pause(&error).await,
-                    }
-                }
+                let (stream, _) = listener.accept().await?;
+                // Answers are small and waited for: Nagle's algorithm would hold them back.
+                let _ = stream.set_nodelay(true);
+                stream.into_std().map(Socket::Tcp)
             }
             #[cfg(unix)]
-            Self::Unix(listener, path) => {
-                let _file = path.map(Remove);
-                let Ok(listener) = tokio::net::UnixListener::from_std(listener) else { return };
-                loop {
-                    match listener.accept().await {
-                        Ok((stream, _)) => {
-                            if let Ok(stream) = stream.into_std() {
-                                take(Socket::Unix(stream));
-                            }
-                        }
-                        Err(error) => pause(&error).await,
-                    }
-                }
-            }
+            Self::Unix(listener, _) => listener.accept().await?.0.into_std().map(Socket::Unix),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::LocalSet;
+use tokio::task::{JoinSet, LocalSet};
 
 use super::carrying::{Alive, Caller, Totals};
 use super::connection::{self, Current};
@@ -29,13 +29,8 @@ pub enum Order {
     Carry(Socket),
     /// Carry the requests that follow as this says.
     Reload(Arc<Setup>),
-    /// Go on accepting for `delay`, then let requests end for `grace`, then end.
-    Drain {
-        /// `drain_delay`.
-        delay: Duration,
-        /// `shutdown_grace`.
-        grace: Duration,
-    },
+    /// Accept no more, let requests end for so long (`shutdown_grace`), then end. Told twice: end at once.
+    Drain(Duration),
 }
 
 /// A worker's handle.
@@ -111,28 +106,26 @@ async fn work(
     let desk = Rc::new(Desk { current, shard, totals, alive, drained });
     tokio::task::spawn_local(live(Rc::clone(&desk), clock, heartbeat));
 
-    let mut accepting = Vec::new();
-    let (delay, grace) = loop {
+    let mut accepting = JoinSet::new();
+    let grace = loop {
         match inbox.recv().await {
             Some(Order::Listen(listener)) => {
-                let desk = Rc::clone(&desk);
-                accepting
-                    .push(tokio::task::spawn_local(listener.accept_all(move |socket| desk.serve(socket))));
+                let (desk, drained) = (Rc::clone(&desk), desk.drained.clone());
+                accepting.spawn_local(listener.accept_all(drained, move |socket| desk.serve(socket)));
             }
-            Some(Order::Drain { delay, grace }) => break (delay, grace),
-            None => break (Duration::ZERO, Duration::ZERO),
+            Some(Order::Drain(grace)) => break grace,
+            None => break Duration::ZERO,
             Some(order) => desk.obey(order),
         }
     };
+    // Listeners and connections hold receivers; a send fails only when there are none.
+    let _ = drain.send(true);
     let end = async {
-        tokio::time::sleep(delay).await;
-        accepting.iter().for_each(tokio::task::JoinHandle::abort);
-        // Connections hold receivers; a send fails only when there are none.
-        let _ = drain.send(true);
-        let _ = tokio::time::timeout(grace, desk.alive.none_left()).await;
+        while accepting.join_next().await.is_some() {}
+        desk.alive.none_left().await;
     };
     tokio::select! {
-        () = end => {}
+        _ = tokio::time::timeout(grace, end) => {}
         () = hurried(&desk, &mut inbox) => {}
     }
 }
@@ -141,7 +134,7 @@ async fn work(
 async fn hurried(desk: &Rc<Desk>, inbox: &mut mpsc::UnboundedReceiver<Order>) {
     loop {
         match inbox.recv().await {
-            Some(Order::Drain { .. }) => return,
+            Some(Order::Drain(_)) => return,
             Some(order) => desk.obey(order),
             None => std::future::pending().await,
         }
@@ -171,7 +164,7 @@ impl Desk {
         match order {
             Order::Carry(socket) => self.serve(socket),
             Order::Reload(setup) => self.reload(setup),
-            Order::Listen(_) | Order::Drain { .. } => {}
+            Order::Listen(_) | Order::Drain(_) => {}
         }
     }
 

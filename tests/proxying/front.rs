@@ -122,7 +122,7 @@ impl Front {
 impl Drop for Front {
     fn drop(&mut self) {
         if let Some(worker) = self.worker.take() {
-            worker.send(Order::Drain { delay: Duration::ZERO, grace: Duration::ZERO });
+            worker.send(Order::Drain(Duration::ZERO));
             worker.join();
         }
     }

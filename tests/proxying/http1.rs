@@ -3,9 +3,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bearerd::proxy::worker::Order;
+
 use super::front::{Options, TOKEN, ask, get, http2_caller, post};
 use crate::support::http::Head;
-use crate::support::raw::{Peer, Server};
+use crate::support::raw::{End, Peer, Server};
+use crate::support::upstream::Upstream;
 
 /// Requests as the upstream read them, with the number of their connection.
 type Log = Arc<Mutex<Vec<(usize, Head)>>>;
@@ -208,4 +211,22 @@ async fn trailers_pass_both_ways() {
     let answer = String::from_utf8_lossy(&answer).to_lowercase();
     assert!(answer.contains("x-sum: 7") && !answer.contains("authorization"), "{answer}");
     assert_eq!(log.lock().unwrap()[0].1.all("te"), ["trailers"]);
+}
+
+#[tokio::test]
+async fn a_request_that_was_there_when_the_drain_began_is_answered() {
+    let upstream = Upstream::open();
+    for kept in [false, true] {
+        for _ in 0..20 {
+            let front = Options::to(upstream.address()).start();
+            let mut peer = Peer::connect(front.address).await;
+            if kept {
+                peer.get("/echo", "localhost").await;
+            }
+            peer.send("GET /echo HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+            front.send(Order::Drain(Duration::from_secs(600)));
+            assert_eq!(peer.reply().await.status(), 200, "kept: {kept}");
+            assert_eq!(peer.rest().await.1, End::Closed);
+        }
+    }
 }

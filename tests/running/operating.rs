@@ -8,9 +8,9 @@ use rustix::process::Signal;
 
 use super::stage::{Stage, strict};
 use crate::operating::openmetrics;
+use crate::support::in_time_or;
 use crate::support::process::{Home, told};
 use crate::support::raw::Peer;
-use crate::support::{in_time, in_time_or};
 
 /// A program that commands can find: its admin listener is a Unix socket.
 const FINDABLE: &str = "\
@@ -77,38 +77,6 @@ async fn while_it_drains_it_is_not_ready_and_a_second_signal_ends_it_at_once() {
     stage.bearerd.signal(Signal::TERM);
     assert_eq!(stage.bearerd.wait().await.code(), Some(0));
     assert!(watch.elapsed() < Duration::from_secs(20), "shutdown_grace, 25 s, is not waited for");
-}
-
-#[tokio::test]
-async fn a_reload_takes_the_log_level() {
-    let mut stage = Stage::of(strict(60)).await;
-    stage.recovers().await;
-    let first = std::fs::read_to_string(stage.home.path().join("proxy.toml")).unwrap();
-    for (level, method) in [("warn", "POST"), ("info", "PUT")] {
-        let config = first.replace("upstream = ", &format!("methods = [\"{method}\"]\nupstream = "));
-        stage.home.configure(&format!("{config}[log]\nlevel = \"{level}\"\n"));
-        stage.bearerd.signal(Signal::HUP);
-        let request = format!("{method} /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
-        let taken = async {
-            while Peer::connect(stage.proxy).await.ask(&request).await.status() != 200
-                || stage.get("/echo").await.status() != 405
-            {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        Box::pin(in_time("the new configuration", taken)).await;
-    }
-    stage.bearerd.signal(Signal::TERM);
-    stage.bearerd.wait().await;
-    assert_eq!(stage.bearerd.events("config_reloaded").len(), 1, "the first was under `warn`");
-    assert_eq!(stage.bearerd.events("stopped").len(), 1, "and `info` is back");
-    let warnings = stage.bearerd.events("config_warning");
-    assert_eq!(warnings.len(), 3, "at the start and at each reload: the seed can be read by all");
-    assert_eq!(warnings[0]["code"], "secret_file_mode");
-    assert!(
-        warnings[0]["message"].as_str().unwrap().contains("; "),
-        "what is wrong, and the cure: {warnings:?}"
-    );
 }
 
 #[tokio::test]

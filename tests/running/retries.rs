@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::stage::strict;
-use crate::support::authorization_server::AuthorizationServer;
-use crate::support::process::{Home, Process, field};
+use super::stage::{InFront, strict};
 use crate::support::raw::{Peer, Server};
 
 /// bearerd in front of an upstream that answers the first request of a connection and treats the second as `second`
@@ -27,19 +25,9 @@ async fn after_a_silent_close(method: &'static str, second: &'static str) -> (u1
             }
         }
     });
-    let server: AuthorizationServer = strict(60).start();
-    let home = Home::new();
-    home.write("seed", &server.seed("billing"));
-    home.configure(&format!(
-        "listen = \"127.0.0.1:0\"\nupstream = \"http://{}\"\n\n[oauth]\nissuer = \"{}\"\nclient_id = \"billing\"\n\
-         refresh_token = {{ file = \"seed\" }}\n\n[store]\npath = \"@HOME@/state.json\"\n\n[admin]\nlisten = \"off\"\n",
-        upstream.address(),
-        server.issuer(),
-    ));
-    let bearerd: Process = home.run();
-    let event = bearerd.wait_for_event("listening").await;
-    let proxy = field(&event, "address").unwrap().as_str().unwrap().parse().unwrap();
-    let mut peer = Peer::connect(proxy).await;
+    let server = strict(60).start();
+    let in_front = InFront::of(&format!("http://{}", upstream.address()), &server).await;
+    let mut peer = Peer::connect(in_front.proxy).await;
     let ask = format!("{method} /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
     let (one, two) = (Box::pin(peer.ask(&ask)).await.status(), Box::pin(peer.ask(&ask)).await.status());
     (one, two, read.load(Ordering::SeqCst))

@@ -94,6 +94,29 @@ impl Stage {
     }
 }
 
+/// bearerd as a process before an upstream that is the test's own, without an admin listener.
+pub(super) struct InFront {
+    pub(super) bearerd: Process,
+    pub(super) proxy: SocketAddr,
+    _home: Home,
+}
+
+impl InFront {
+    pub(super) async fn of(upstream: &str, server: &AuthorizationServer) -> Self {
+        let home = Home::new();
+        home.write("seed", &server.seed("billing"));
+        home.configure(&format!(
+            "listen = \"127.0.0.1:0\"\nupstream = \"{upstream}\"\n\n[oauth]\nissuer = \"{}\"\nclient_id = \"billing\"\n\
+             refresh_token = {{ file = \"seed\" }}\n\n[store]\npath = \"@HOME@/state.json\"\n\n[admin]\nlisten = \"off\"\n",
+            server.issuer(),
+        ));
+        let bearerd = home.run();
+        let event = bearerd.wait_for_event("listening").await;
+        let proxy = field(&event, "address").unwrap().as_str().unwrap().parse().unwrap();
+        Self { bearerd, proxy, _home: home }
+    }
+}
+
 async fn addresses(bearerd: &Process) -> (SocketAddr, SocketAddr) {
     bearerd.wait_for_events("listening", 2).await;
     let bound = |listener: &str| {

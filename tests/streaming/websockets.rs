@@ -114,7 +114,7 @@ async fn a_worker_that_drains_waits_for_a_tunnel() {
     let mut peer = Peer::connect(front.address).await;
     peer.send(ASK).await;
     peer.head().await;
-    front.send(Order::Drain { delay: Duration::ZERO, grace: Duration::from_secs(600) });
+    front.send(Order::Drain(Duration::from_secs(600)));
     tokio::time::sleep(Duration::from_millis(50)).await;
     peer.send("ping").await;
     assert_eq!(peer.take(4).await, b"pong");

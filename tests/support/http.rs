@@ -196,14 +196,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inbound<S> {
     }
 
     pub(crate) async fn more(&mut self) -> bool {
-        let mut chunk = [0; 16 * 1024];
-        match self.stream.read(&mut chunk).await {
-            Ok(0) | Err(_) => false,
-            Ok(read) => {
-                self.buffer.extend_from_slice(&chunk[..read]);
-                true
-            }
-        }
+        self.buffer.reserve(16 * 1024);
+        matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..))
     }
 }
 

@@ -46,3 +46,18 @@ pub(crate) async fn in_time_or<T>(what: impl FnOnce() -> String, done: impl Futu
         Err(_elapsed) => panic!("not within {PATIENCE:?}: {}", what()),
     }
 }
+
+/// How much of a long proof is wanted: what the environment variable `name` says, or else `short`, which is enough for
+/// each change. `.ci/full` asks for all of it.
+///
+/// # Panics
+/// When the variable holds no number, or `.ci/full` does not know of it.
+#[cfg(test)] // the playground has no proofs
+pub(crate) fn wanted(name: &str, short: u64) -> u64 {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the full form of a long proof is asked for by the environment"
+    )]
+    let asked = std::env::var(name);
+    asked.map_or(short, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}

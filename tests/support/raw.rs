@@ -58,9 +58,14 @@ impl Reply {
 impl Peer {
     /// Connects.
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        let stream = in_time("a connection", TcpStream::connect(address)).await.unwrap();
+        Self::try_connect(address).await.expect("nobody listens")
+    }
+
+    /// Connects, if anybody listens.
+    pub(crate) async fn try_connect(address: SocketAddr) -> Option<Self> {
+        let stream = in_time("a connection or its refusal", TcpStream::connect(address)).await.ok()?;
         stream.set_nodelay(true).unwrap();
-        Self { inbound: Inbound::new(stream) }
+        Some(Self { inbound: Inbound::new(stream) })
     }
 
     /// Sends these bytes.
@@ -96,6 +101,23 @@ impl Peer {
     /// The next answer, whole: to anything but HEAD.
     pub(crate) async fn reply(&mut self) -> Reply {
         let head = self.head().await;
+        self.rest_of(head).await
+    }
+
+    /// Sends these bytes and reads the answer; none when the connection has ended before any byte of one.
+    pub(crate) async fn ask_if_open(&mut self, bytes: impl AsRef<[u8]>) -> Option<Reply> {
+        in_time("room to send", self.inbound.stream.write_all(bytes.as_ref())).await.ok()?;
+        match self.try_head().await {
+            Some(head) => Some(self.rest_of(head).await),
+            None => {
+                let begun = String::from_utf8_lossy(&self.inbound.buffer);
+                assert!(begun.is_empty(), "an answer broke off: {begun}");
+                None
+            }
+        }
+    }
+
+    async fn rest_of(&mut self, head: Head) -> Reply {
         let ends = match head.status() {
             100..200 | 204 | 304 => Ends::Framed,
             _ => Ends::WithConnection,

@@ -51,7 +51,7 @@ pub struct Parts {
     /// Where snapshots of the status go.
     pub board: Board,
     /// What others ask.
-    pub commands: mpsc::Receiver<Command>,
+    pub commands: mpsc::UnboundedReceiver<Command>,
     /// Becomes true when the program ends.
     pub stop: watch::Receiver<bool>,
 }
@@ -64,7 +64,7 @@ pub struct Refresher {
     publisher: Publisher,
     clock: Clock,
     dice: fn() -> f64,
-    commands: mpsc::Receiver<Command>,
+    commands: mpsc::UnboundedReceiver<Command>,
     stop: watch::Receiver<bool>,
     desk: Desk,
     /// The token that readers have.

@@ -1,0 +1,300 @@
+//! The program, running: starts everything, obeys orders, and ends in the order in which nothing is lost.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::{App, Ask};
+use crate::admin::{self, Overview};
+use crate::clock::{Clock, Moment};
+use crate::config::Loaded;
+use crate::grant::endpoint::HttpEndpoint;
+use crate::grant::{self, Handle};
+use crate::metrics::Shard;
+use crate::proxy::carrying::Totals;
+use crate::proxy::guard::Guard;
+use crate::proxy::listener::Listener;
+use crate::proxy::worker::{self, Order, Worker};
+use crate::proxy::{Setup, route, upstream};
+use crate::secret;
+use crate::store::Store;
+use crate::tls::Tls;
+use crate::token::GrantName;
+
+/// How often the control thread says that it lives.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// The program, running.
+pub(super) struct Running {
+    pub(super) loaded: Loaded,
+    pub(super) clock: Clock,
+    pub(super) tls: Tls,
+    pub(super) grants: BTreeMap<GrantName, Grant>,
+    /// Refreshers of grants that a reload took away, on their way out.
+    pub(super) leaving: JoinSet<()>,
+    pub(super) workers: Vec<Worker>,
+    shards: Vec<Arc<Shard>>,
+    doors: Doors,
+    listening: Vec<admin::Listening>,
+    warnings: Vec<String>,
+    started: Moment,
+    draining: Arc<AtomicBool>,
+    heartbeat: Arc<AtomicU64>,
+}
+
+/// A grant that is kept alive, and where it rests.
+pub(super) struct Grant {
+    pub(super) handle: Handle,
+    pub(super) store: Arc<dyn Store>,
+}
+
+impl Running {
+    /// Starts all threads and tasks; operators look at what comes with it.
+    pub(super) fn start(app: App) -> io::Result<(Self, Arc<ArcSwap<Overview>>)> {
+        let App { loaded, clock, tls, stores, listeners, admin, probes, warnings } = app;
+        let mut listening = Vec::new();
+        for (listener, bound) in [("proxy", &listeners), ("admin", &admin), ("probes", &probes)] {
+            listening
+                .extend(bound.iter().map(|bound| admin::Listening { listener, address: bound.address() }));
+        }
+        let started = clock.now();
+        let mut running = Self {
+            loaded,
+            clock,
+            tls,
+            grants: BTreeMap::new(),
+            leaving: JoinSet::new(),
+            workers: Vec::new(),
+            shards: Vec::new(),
+            doors: Doors::new(),
+            listening,
+            warnings,
+            started,
+            draining: Arc::default(),
+            heartbeat: Arc::default(),
+        };
+        for (name, store) in stores {
+            running.keep(name, store);
+        }
+        let (totals, setup) = (Arc::new(Totals::default()), Arc::new(running.setup()));
+        for index in 0..running.loaded.config.workers {
+            let shard = Arc::new(Shard::default());
+            let worker = Worker::spawn(index, Arc::clone(&setup), Arc::clone(&shard), Arc::clone(&totals))?;
+            running.workers.push(worker);
+            running.shards.push(shard);
+        }
+        let overview = Arc::new(ArcSwap::from_pointee(running.overview()));
+        serve_admin(admin, &overview, admin::Role::Admin)?;
+        serve_admin(probes, &overview, admin::Role::Probes)?;
+        running.open(listeners);
+        for admin::Listening { listener, address } in &running.listening {
+            tracing::info!(event = "listening", listener, %address, "Listening on {address} ({listener})");
+        }
+        Ok((running, overview))
+    }
+
+    /// Starts to keep the grant of this name alive as the configuration says.
+    pub(super) fn keep(&mut self, name: GrantName, store: Arc<dyn Store>) {
+        let Some(params) = self.loaded.config.grants.get(&name) else { return };
+        let endpoint = self.endpoint(params);
+        let handle =
+            grant::spawn(params.clone(), endpoint, Arc::clone(&store), self.clock.clone(), secret::dice);
+        self.grants.insert(name, Grant { handle, store });
+    }
+
+    pub(super) fn endpoint(&self, params: &grant::Params) -> Arc<HttpEndpoint> {
+        Arc::new(HttpEndpoint::new(params.clone(), self.tls.clone(), self.clock.clone()))
+    }
+
+    /// What workers need.
+    pub(super) fn setup(&self) -> Setup {
+        let reader = |(name, grant): (&GrantName, &Grant)| (name.clone(), grant.handle.reader.clone());
+        Setup {
+            params: self.loaded.config.proxy.clone(),
+            readers: self.grants.iter().map(reader).collect::<HashMap<_, _>>(),
+            tls: self.tls.clone(),
+            clock: self.clock.clone(),
+            access: self.loaded.config.log.access,
+        }
+    }
+
+    /// One worker accepts by itself; for several, the control thread accepts and hands sockets round in turn.
+    fn open(&mut self, listeners: Vec<Listener>) {
+        if let [only] = self.workers.as_slice() {
+            listeners.into_iter().for_each(|listener| only.send(Order::Listen(listener)));
+            return;
+        }
+        for listener in listeners {
+            let orders: Vec<_> = self.workers.iter().map(Worker::orders).collect();
+            let mut turn = 0_usize;
+            self.doors.open(listener, move |socket| {
+                turn = (turn + 1) % orders.len().max(1);
+                if let Some(worker) = orders.get(turn) {
+                    drop(worker.send(Order::Carry(socket)));
+                }
+            });
+        }
+    }
+
+    /// Obeys orders until the end.
+    pub(super) async fn govern(
+        mut self,
+        overview: Arc<ArcSwap<Overview>>,
+        mut orders: mpsc::UnboundedReceiver<Ask>,
+    ) -> io::Result<()> {
+        let beating = tokio::spawn(beat(self.clock.clone(), Arc::clone(&self.heartbeat)));
+        while let Some(Ask::Reload(loaded)) = orders.recv().await {
+            self.reload(*loaded).await;
+            overview.store(Arc::new(self.overview()));
+        }
+        self.drain(orders).await;
+        beating.abort();
+        tracing::info!(event = "stopped", "Stopped");
+        Ok(())
+    }
+
+    /// Requests first, then grants: a refresh in flight, and the save of its answer, are finished (R16).
+    async fn drain(mut self, mut orders: mpsc::UnboundedReceiver<Ask>) {
+        self.draining.store(true, Ordering::Relaxed);
+        tracing::info!(event = "draining", "Letting requests end");
+        let config = &self.loaded.config;
+        let mut grace = config.shutdown_grace;
+        tokio::select! {
+            () = tokio::time::sleep(config.drain_delay) => {}
+            () = hurry(&mut orders) => grace = Duration::ZERO,
+        }
+        self.doors.close().await;
+        let orders_of: Vec<_> = self.workers.iter().map(Worker::orders).collect();
+        // A worker that has ended hears nothing.
+        let end_within = |grace| orders_of.iter().for_each(|orders| drop(orders.send(Order::Drain(grace))));
+        end_within(grace);
+        let workers = self.workers;
+        let joined = tokio::task::spawn_blocking(move || workers.into_iter().for_each(Worker::join));
+        let mut joined = std::pin::pin!(joined);
+        tokio::select! {
+            _ = joined.as_mut() => {}
+            () = hurry(&mut orders) => {
+                end_within(Duration::ZERO);
+                let _ = joined.await;
+            }
+        }
+        for grant in self.grants.into_values() {
+            self.leaving.spawn(grant.handle.stop());
+        }
+        while self.leaving.join_next().await.is_some() {}
+    }
+
+    /// What operators may see.
+    fn overview(&self) -> Overview {
+        let config = &self.loaded.config;
+        let used = |name: &GrantName| config.proxy.routes.iter().any(|route| route.grant == *name);
+        let route = |route: &route::Params| admin::Route {
+            path: route.path.clone(),
+            host: route.host.clone(),
+            upstream: shown(&route.upstream),
+            grant: route.grant.clone(),
+        };
+        let grant = |(name, grant): (&GrantName, &Grant)| admin::Grant {
+            name: name.clone(),
+            board: grant.handle.board.clone(),
+            used: used(name),
+        };
+        let worker_beats = self.workers.iter().enumerate();
+        let worker_beats =
+            worker_beats.map(|(index, worker)| (format!("worker {index}"), worker.heartbeat()));
+        let beats = worker_beats.chain([("control thread".to_owned(), Arc::clone(&self.heartbeat))]);
+        let found = self.loaded.warnings().iter().map(ToString::to_string);
+        Overview {
+            clock: self.clock.clone(),
+            started: self.started,
+            config_file: admin::file(config),
+            identity: admin::identity(config),
+            listeners: self.listening.clone(),
+            grants: self.grants.iter().map(grant).collect(),
+            routes: config.proxy.routes.iter().map(route).collect(),
+            shards: self.shards.clone(),
+            heartbeats: beats.map(|(of, beat)| heartbeat(of, beat, self.started)).collect(),
+            draining: Arc::clone(&self.draining),
+            warnings: self.warnings.iter().cloned().chain(found).collect(),
+            guard: Guard::new(&config.proxy.guard, []),
+        }
+    }
+}
+
+/// Returns when the end is asked for once more.
+async fn hurry(orders: &mut mpsc::UnboundedReceiver<Ask>) {
+    loop {
+        match orders.recv().await {
+            Some(Ask::Drain) => return,
+            Some(Ask::Reload(_)) => {}
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// The accept loops of the control thread.
+struct Doors {
+    accepting: JoinSet<()>,
+    closing: watch::Sender<bool>,
+}
+
+impl Doors {
+    fn new() -> Self {
+        Self { accepting: JoinSet::new(), closing: watch::Sender::new(false) }
+    }
+
+    fn open(
+        &mut self,
+        listener: Listener,
+        take: impl FnMut(crate::proxy::listener::Socket) + Send + 'static,
+    ) {
+        self.accepting.spawn(listener.accept_all(self.closing.subscribe(), take));
+    }
+
+    /// Lets in who waits, and nobody after.
+    async fn close(&mut self) {
+        self.closing.send_replace(true);
+        while self.accepting.join_next().await.is_some() {}
+    }
+}
+
+fn serve_admin(bound: Vec<Listener>, overview: &Arc<ArcSwap<Overview>>, role: admin::Role) -> io::Result<()> {
+    let mut listeners = Vec::new();
+    for listener in bound {
+        listeners.push(match listener {
+            Listener::Tcp(tcp) => admin::Listener::Tcp(tokio::net::TcpListener::from_std(tcp)?),
+            #[cfg(unix)]
+            Listener::Unix(unix, _) => admin::Listener::Unix(tokio::net::UnixListener::from_std(unix)?),
+        });
+    }
+    if !listeners.is_empty() {
+        tokio::spawn(admin::serve(listeners, Arc::clone(overview), role));
+    }
+    Ok(())
+}
+
+async fn beat(clock: Clock, heartbeat: Arc<AtomicU64>) {
+    loop {
+        heartbeat.store(worker::beat(clock.now()), Ordering::Relaxed);
+        tokio::time::sleep(BEAT).await;
+    }
+}
+
+/// A thread that has not said anything yet counts as alive since the start.
+fn heartbeat(of: String, beat: Arc<AtomicU64>, started: Moment) -> admin::Heartbeat {
+    let last = move || match beat.load(Ordering::Relaxed) {
+        0 => started,
+        millis => Moment { boot: Duration::from_millis(millis), ..started },
+    };
+    admin::Heartbeat { of, last: Arc::new(last) }
+}
+
+fn shown(upstream: &upstream::Params) -> String {
+    format!("{}{}", upstream.target, upstream.path)
+}
