@@ -10,14 +10,11 @@ use bearerd::secret::RefreshToken;
 use super::stage::{Stage, strict};
 use crate::support::authorization_server::Exchange;
 use crate::support::process::field;
+use crate::support::wanted;
 
-/// How many times; the full form is `BEARERD_KILLS=200 cargo test running::kills`.
-fn kills() -> usize {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the full form of a long proof is asked for by the environment"
-    )]
-    std::env::var("BEARERD_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(20)
+/// How many times.
+fn kills() -> u64 {
+    wanted("BEARERD_KILLS", 20)
 }
 
 /// Whether the server had replaced the refresh token, and what the store held when the process was dead was the old
@@ -73,9 +70,9 @@ async fn the_grant_survives_every_kill_but_those_in_the_one_window() {
         // Half of them at once after the server has received a redeem, half of them anywhere.
         if round % 2 == 0 {
             stage.server.next_redeem(seen).await;
-            tokio::time::sleep(Duration::from_micros(700 * (round as u64 % 40))).await;
+            tokio::time::sleep(Duration::from_micros(700 * (round % 40))).await;
         } else {
-            tokio::time::sleep(Duration::from_millis(37 * (round as u64 % 17))).await;
+            tokio::time::sleep(Duration::from_millis(37 * (round % 17))).await;
         }
         windows.extend(spans(&stage));
         stage.bearerd.kill();
