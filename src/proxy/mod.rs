@@ -1,5 +1,6 @@
 //! Carries requests: downstream -> upstream, with the grant's access token on them.
 
+mod authorize;
 pub mod body;
 pub mod carrying;
 pub mod connection;
@@ -14,7 +15,7 @@ pub mod upgrade;
 pub mod upstream;
 pub mod worker;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use http::header::UPGRADE;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
+use self::authorize::Authorizer;
 use self::body::{Body, RequestBody, Upload};
 use self::error::{Code, ProxyError};
 use self::guard::{Admission, Guard};
@@ -32,7 +34,7 @@ use crate::clock::{Clock, Stopwatch};
 use crate::metrics::{RouteSeries, Shard};
 use crate::telemetry::Access;
 use crate::tls::Tls;
-use crate::token::{AccessToken, GrantName, Reader};
+use crate::token::{GrantName, Reader};
 
 /// Everything that a worker needs to carry requests; one for all workers, replaced whole by a reload.
 pub struct Setup {
@@ -129,7 +131,7 @@ impl Proxy {
         response
     }
 
-    /// THE HOT PATH: guard, route, token; strip, aim, authorize; send. `taken` tells which route it was.
+    /// THE HOT PATH: guard, route, token; strip, aim; connect, authorize, send. `taken` tells which route it was.
     async fn forward<'a>(
         &'a self,
         request: Request<Incoming>,
@@ -144,21 +146,20 @@ impl Proxy {
         taken.set(Some(route));
         let target = route::target(&route.params, &head.uri)?;
         let body = RequestBody::new(body, self.limits().body_timeout);
-        let token = self.token(route, &body.upload()).await?;
+        let authorizer = self.authorizer(route, &body.upload()).await?;
         if head.headers.contains_key(UPGRADE) && upgrade::is_asked(&head) && body.upload().is_none() {
-            return Box::pin(self.switch(route, &token, head, target)).await;
+            return Box::pin(self.switch(route, &authorizer, head, target)).await;
         }
 
         headers::prepare_request(&mut head, self.setup.params.via)?;
         route.upstream.aim(&mut head, target, &body);
-        token.authorize(&mut head.headers, &route.params.credential);
-
         let request = Request::from_parts(head, body);
-        let (mut response, hold) = route.upstream.send(request, route.params.response_timeout).await?;
+        let limit = route.params.response_timeout;
+        let (mut response, hold) = route.upstream.send(request, &authorizer, limit).await?;
         match response.status() {
             StatusCode::SWITCHING_PROTOCOLS => return Err(unasked()),
             // The answer passes; the token is looked into. A replay with its successor would have its place here.
-            StatusCode::UNAUTHORIZED => route.doubt(&token),
+            StatusCode::UNAUTHORIZED => route.doubt(&authorizer),
             _ => {}
         }
         headers::prepare_response(response.headers_mut());
@@ -170,19 +171,18 @@ impl Proxy {
     async fn switch(
         &self,
         route: &Route,
-        token: &AccessToken,
+        authorizer: &Authorizer<'_>,
         mut head: http::request::Parts,
         target: http::uri::PathAndQuery,
     ) -> Result<Response<Body>, ProxyError> {
         headers::prepare_request(&mut head, self.setup.params.via)?;
         route.upstream.aim_http1(&mut head, target);
         upgrade::ask(&mut head.headers);
-        token.authorize(&mut head.headers, &route.params.credential);
-
         let request = Request::from_parts(head, RequestBody::none());
-        let answer = route.upstream.send_alone(request, route.params.response_timeout).await?;
+        let limit = route.params.response_timeout;
+        let answer = route.upstream.send_alone(request, authorizer, limit).await?;
         if answer.0.status() == StatusCode::UNAUTHORIZED {
-            route.doubt(token);
+            route.doubt(authorizer);
         }
         upgrade::answered(answer, self.limits().stream_idle_timeout).await
     }
@@ -192,16 +192,22 @@ impl Proxy {
         self.routes.get(index).ok_or_else(|| ProxyError::new(Code::Internal, "The route is not there."))
     }
 
-    /// The route's token: the current one, or what comes within `token_wait`.
-    async fn token(&self, route: &Route, upload: &Upload) -> Result<Arc<AccessToken>, ProxyError> {
+    /// Has the route's token: the current one, or what comes within `token_wait`.
+    async fn authorizer<'a>(
+        &'a self,
+        route: &'a Route,
+        upload: &Upload,
+    ) -> Result<Authorizer<'a>, ProxyError> {
         let token = match route.reader.current(self.setup.clock.now()) {
-            Ok(token) => return Ok(token),
             Err(_absent) => {
                 let waiting = route.reader.ready(self.limits().token_wait);
                 Box::pin(upload.meanwhile(waiting)).await?
             }
+            token => token,
         };
-        token.map_err(|absent| ProxyError::absent(&route.params.grant, absent))
+        let (grant, credential) = (&route.params.grant, &route.params.credential);
+        let token = RefCell::new(token.map_err(|absent| ProxyError::absent(grant, absent))?);
+        Ok(Authorizer { grant, reader: &route.reader, credential, clock: &self.setup.clock, token })
     }
 
     #[cold]
@@ -235,8 +241,8 @@ impl Route {
     }
 
     #[cold]
-    fn doubt(&self, token: &AccessToken) {
-        self.reader.doubt(token.generation());
+    fn doubt(&self, authorizer: &Authorizer<'_>) {
+        self.reader.doubt(authorizer.generation());
         self.series.doubted();
     }
 }

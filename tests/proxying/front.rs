@@ -38,6 +38,7 @@ pub(crate) struct Options {
     pub(crate) limits: Limits,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) has_token: bool,
+    pub(crate) clock: Clock,
 }
 
 /// A proxy that carries requests to one upstream.
@@ -67,11 +68,12 @@ impl Options {
             limits: Limits::default(),
             ca_file: None,
             has_token: true,
+            clock: Clock::System,
         }
     }
 
     pub(crate) fn start(self) -> Front {
-        let (mut publisher, reader) = seam(Clock::System);
+        let (mut publisher, reader) = seam(self.clock.clone());
         if self.has_token {
             publisher.publish(token());
         }
@@ -92,7 +94,7 @@ impl Options {
             params,
             readers: HashMap::from([(grant, reader)]),
             tls: Tls::load(&trusted).unwrap(),
-            clock: Clock::System,
+            clock: self.clock,
             access: Access::Off,
         };
         let worker =

@@ -2,9 +2,15 @@
 
 use std::time::Duration;
 
+use bearerd::clock::{Clock, TestClock};
+use bearerd::secret::AccessTokenText;
+use bearerd::token::AccessToken;
+
 use super::front::{Options, TOKEN, token};
+use crate::support::fault_proxy::{FaultProxy, Weather};
 use crate::support::in_time;
 use crate::support::raw::{End, Peer, Server};
+use crate::support::upstream::Upstream;
 
 const SHORT: Option<Duration> = Some(Duration::from_millis(300));
 
@@ -153,5 +159,44 @@ async fn a_body_that_came_while_its_request_waited_for_a_token_arrives_whole() {
         }
         front.publisher.publish(token());
         assert_eq!(peer.reply().await.text(), "right");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_expires_while_a_connection_is_made_is_not_sent() {
+    let minute = Duration::from_secs(60);
+    for has_successor in [true, false] {
+        let upstream = Upstream::tls();
+        let link = FaultProxy::to(upstream.address());
+        link.weather(Weather::Blackhole);
+        let clock = TestClock::starting_at(Clock::System.now());
+        let options = Options::tls(link.address(), upstream.ca_file());
+        let mut front = Options { has_token: false, clock: Clock::Test(clock.clone()), ..options }.start();
+        let token = |text: &str, generation, expires| {
+            AccessToken::bearer(AccessTokenText::new(text), generation, expires).unwrap()
+        };
+        front.publisher.publish(token("first", 1, Clock::Test(clock.clone()).now().plus(minute)));
+        let mut peer = Peer::connect(front.address).await;
+        peer.send("GET /echo HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        let dialled = async {
+            while link.traffic().connections == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        in_time("a connection", dialled).await;
+        clock.step_wall(60);
+        if has_successor {
+            front.publisher.publish(token("second", 2, Clock::Test(clock.clone()).now().plus(minute)));
+        }
+        link.weather(Weather::Fair);
+        let reply = peer.reply().await;
+        let sent: Vec<_> =
+            upstream.requests().iter().map(|seen| seen.all("authorization").concat()).collect();
+        if has_successor {
+            assert_eq!((reply.status(), sent), (200, vec!["Bearer second".to_owned()]));
+        } else {
+            assert_eq!((reply.status(), sent), (503, Vec::new()), "{}", reply.text());
+            assert_eq!(reply.json()["code"], "token_unavailable");
+        }
     }
 }

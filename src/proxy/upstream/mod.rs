@@ -25,6 +25,7 @@ pub(super) use self::connect::Stream as Wire;
 use self::connect::{Dialer, NoConnection};
 use self::failure::{Failure, Spare};
 use super::Limits;
+use super::authorize::Authorizer;
 use super::body::RequestBody;
 use super::error::ProxyError;
 use crate::clock::Stopwatch;
@@ -154,13 +155,15 @@ impl Upstream {
         self.unspoken.get().filter(|(_, since)| since.elapsed() < age).map(|(alpn, _)| alpn)
     }
 
-    /// Sends a request that was aimed, and waits for the head of its response: `limit`, once it is on its way.
+    /// Sends a request that was aimed, authorized once there is a connection, and waits for the head of its response:
+    /// `limit`, once it is on its way.
     ///
     /// # Errors
-    /// 502 and 504, with a sentence; 408 when the caller's body fails.
+    /// 502 and 504, with a sentence; 408 when the caller's body fails; 503 when the token expired meanwhile.
     pub(super) async fn send(
         &self,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
+        authorizer: &Authorizer<'_>,
         limit: Option<Duration>,
     ) -> Result<Answer, ProxyError> {
         let repeatable = request.body().upload().is_none() && is_idempotent(request.method());
@@ -168,21 +171,16 @@ impl Upstream {
             && let Some(lease) = self.http1.take(repeatable)
         {
             let spare = repeatable.then(|| Spare::of(&request));
+            authorizer.authorize(request.headers_mut())?;
             return match lease.send(request, limit).await {
                 Ok((response, lease)) => Ok((response, Hold::Http1(lease))),
-                Err(failure) => Box::pin(self.send_again(failure, spare, limit)).await,
+                Err(failure) => {
+                    let request = failure.repeat(spare)?;
+                    Box::pin(self.send_anew(request, authorizer, limit, Some(Stopwatch::start()))).await
+                }
             };
         }
-        Box::pin(self.send_anew(request, limit, None)).await
-    }
-
-    async fn send_again(
-        &self,
-        failure: Failure,
-        spare: Option<Spare>,
-        limit: Option<Duration>,
-    ) -> Result<Answer, ProxyError> {
-        self.send_anew(failure.repeat(spare)?, limit, Some(Stopwatch::start())).await
+        Box::pin(self.send_anew(request, authorizer, limit, None)).await
     }
 
     /// Sends over HTTP/2, or over a new HTTP/1.1 connection. `again` says since when this is the second time; there is
@@ -190,6 +188,7 @@ impl Upstream {
     async fn send_anew(
         &self,
         mut request: Request<RequestBody>,
+        authorizer: &Authorizer<'_>,
         limit: Option<Duration>,
         mut again: Option<Stopwatch>,
     ) -> Result<Answer, ProxyError> {
@@ -197,6 +196,7 @@ impl Upstream {
         loop {
             let link = self.link(&mut request, than).await?;
             let spare = (request.version() == Version::HTTP_2).then(|| Spare::of(&request));
+            authorizer.authorize(request.headers_mut())?;
             let failure = match link.send(request, limit).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) if again.is_some() => return Err(failure.into_error()),
@@ -245,10 +245,12 @@ impl Upstream {
     /// As [`Upstream::send`].
     pub(super) async fn send_alone(
         &self,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
+        authorizer: &Authorizer<'_>,
         limit: Option<Duration>,
     ) -> Result<Answer, ProxyError> {
         let lease = self.http1.connect().await.map_err(|refusal| refusal.into_error(&self.dialer.target))?;
+        authorizer.authorize(request.headers_mut())?;
         Hold::Http1(lease).send(request, limit).await.map_err(Failure::into_error)
     }
 

@@ -1,0 +1,42 @@
+//! The last step before a request is sent: its route's token, as it is at that moment.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use super::error::ProxyError;
+use crate::clock::Clock;
+use crate::token::{AccessToken, Credential, GrantName, Reader};
+
+/// Authorizes the sendings of one request, of which there may be two.
+pub(super) struct Authorizer<'a> {
+    pub(super) grant: &'a GrantName,
+    pub(super) reader: &'a Reader,
+    pub(super) credential: &'a Credential,
+    pub(super) clock: &'a Clock,
+    /// The token sent last, or to be sent first.
+    pub(super) token: RefCell<Arc<AccessToken>>,
+}
+
+impl Authorizer<'_> {
+    /// Puts the token on a request that has a connection now. Making one may have outlasted the token that the request
+    /// was given, and none is ever sent expired: its successor then takes its place.
+    ///
+    /// # Errors
+    /// When it has no successor yet.
+    pub(super) fn authorize(&self, headers: &mut HeaderMap) -> Result<(), ProxyError> {
+        let now = self.clock.now();
+        let mut token = self.token.borrow_mut();
+        if token.expires().has_come(now) {
+            *token = self.reader.current(now).map_err(|absent| ProxyError::absent(self.grant, absent))?;
+        }
+        token.authorize(headers, self.credential);
+        Ok(())
+    }
+
+    /// Which token was sent: to be doubted, if that is what its answer says.
+    pub(super) fn generation(&self) -> u64 {
+        self.token.borrow().generation()
+    }
+}
