@@ -26,6 +26,7 @@ pub mod config;
 pub mod grant;
 pub mod metrics;
 pub mod net;
+pub mod panics;
 pub mod proxy;
 pub mod secret;
 pub mod signal;

@@ -17,6 +17,7 @@ pub mod worker;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,7 @@ use self::guard::{Admission, Guard};
 use self::upstream::Upstream;
 use crate::clock::{Clock, Stopwatch};
 use crate::metrics::{RouteSeries, Shard};
+use crate::panics::caught;
 use crate::telemetry::Access;
 use crate::tls::Tls;
 use crate::token::{GrantName, Reader};
@@ -118,7 +120,7 @@ impl Proxy {
         let target = (self.setup.access != Access::Off).then(|| request.uri().clone());
         let is_grpc = grpc::is_spoken(request.headers());
         let taken = Cell::new(None);
-        let answered = self.forward(request, &taken).await;
+        let answered = caught(pin!(self.forward(request, &taken))).await.unwrap_or_else(|| Err(fault()));
         let error = answered.as_ref().err().map(ProxyError::code);
         let response = answered.unwrap_or_else(|error| self.refuse(error, is_grpc));
         let (status, took) = (response.status(), watch.elapsed());
@@ -245,6 +247,11 @@ impl Route {
         self.reader.doubt(authorizer.generation());
         self.series.doubted();
     }
+}
+
+#[cold]
+fn fault() -> ProxyError {
+    ProxyError::new(Code::Internal, "The request met a fault of the proxy's own.")
 }
 
 #[cold]

@@ -1,8 +1,10 @@
 //! What the proxy itself answers when an upstream cannot, or says what it must not.
 
+use std::time::Duration;
+
 use bearerd::proxy::upstream::{HttpVersion, Target};
 
-use super::front::{Options, TOKEN, get, http2_caller, send};
+use super::front::{Options, TOKEN, ask, get, http2_caller, send};
 use crate::support::raw::{Peer, Reply, Server};
 use crate::support::upstream::Upstream;
 
@@ -109,4 +111,19 @@ async fn a_grpc_caller_gets_a_status_in_trailers() {
         (response.status().as_u16(), &response.headers()["grpc-status"]),
         (200, &"14".parse().unwrap())
     );
+}
+
+#[tokio::test]
+async fn a_fault_of_our_own_ends_one_request_alone() {
+    let server = Server::start(|_, mut peer| async move {
+        peer.head().await;
+        peer.rest().await;
+    });
+    // The configuration allows no such span, and arithmetic with it panics.
+    let front = Options { response_timeout: Some(Duration::MAX), ..Options::to(server.address()) }.start();
+    let caller = http2_caller(front.address).await;
+    for _ in 0..2 {
+        let (status, problem) = ask(&caller, get("/")).await;
+        assert!(status == 500 && problem.contains("\"internal\""), "{status} {problem}");
+    }
 }

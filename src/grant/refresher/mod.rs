@@ -4,7 +4,6 @@
 //! durable, the token is redeemed, a new refresh token is saved, and only then is anything else of the answer used.
 
 mod desk;
-mod panics;
 mod redeem;
 #[cfg(test)]
 mod tests;

@@ -7,9 +7,9 @@ use super::super::error::{Class, RefreshError};
 use super::super::lineage::{self, Line};
 use super::super::schedule;
 use super::super::wire::{self, Answer, Issued};
-use super::panics::Guarded;
 use super::{Done, Refresher, Unsaved};
 use crate::clock::Moment;
+use crate::panics::caught;
 use crate::secret::RefreshToken;
 use crate::store::{Intent, QUIET_REDEEMS, Record, Refusal, SavedToken, StoreError, Txn};
 
@@ -25,7 +25,8 @@ const LAST_SAVES: u32 = 5;
 impl Refresher {
     /// As `refresh`, but a panic becomes an error: the loop goes on, with the store read anew (R21).
     pub(super) async fn refresh_guarded(&mut self) -> Result<Done, RefreshError> {
-        let outcome = Guarded::new(Box::pin(self.refresh())).await;
+        // The next refresh reads the store anew, and takes nothing from this one.
+        let outcome = caught(Box::pin(self.refresh()).as_mut()).await;
         outcome.unwrap_or_else(|| {
             Err(RefreshError::new(Class::Unanswered, "internal", "The refresh met a fault of bearerd's own."))
         })
