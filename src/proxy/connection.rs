@@ -183,8 +183,8 @@ async fn sniff<S: AsyncRead + Unpin>(stream: &mut Timed<S>) -> io::Result<bool> 
     Ok(speaks_http2)
 }
 
-/// A stream that ends silences: a head that does not end, a pause between requests that lasts too long. One timer,
-/// made when something is first waited for and looked at when it fires.
+/// A stream that ends silences: a head that does not end, a pause between requests that lasts too long, an answer that
+/// nobody reads. Each has a timer, made when something is first waited for and looked at when it fires.
 struct Timed<S> {
     stream: S,
     /// What the sniff read.
@@ -197,6 +197,10 @@ struct Timed<S> {
     timer: Option<Pin<Box<Sleep>>>,
     /// HTTP/2: bytes between requests are no head.
     multiplexed: bool,
+    /// How long the caller may read nothing while it sends nothing.
+    stream_idle_timeout: Option<Duration>,
+    /// Set while a write waits for the caller to read.
+    unread: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Timed<S> {
@@ -211,6 +215,8 @@ impl<S> Timed<S> {
             begun: None,
             timer: None,
             multiplexed: false,
+            stream_idle_timeout: limits.stream_idle_timeout,
+            unread: None,
         }
     }
 
@@ -238,6 +244,17 @@ impl<S> Timed<S> {
             }
         }
     }
+
+    /// What came of a write; an error once the caller has read nothing for too long.
+    fn watched<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.unread = None;
+            return written;
+        }
+        let Some(limit) = self.stream_idle_timeout else { return Poll::Pending };
+        let timer = self.unread.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(clock::in_(limit))));
+        timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
@@ -256,6 +273,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
         if Pin::new(&mut this.stream).poll_read(cx, buf)?.is_pending() {
             return this.poll_over(cx).map(|()| Err(io::ErrorKind::TimedOut.into()));
         }
+        if let (Some(timer), Some(limit)) = (&mut this.unread, this.stream_idle_timeout) {
+            timer.as_mut().reset(clock::in_(limit));
+        }
         let served = this.caller.served();
         let known = this.begun.is_some_and(|(count, _)| count == served);
         if buf.filled().len() > before && !this.caller.is_busy() && !known {
@@ -267,7 +287,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.watched(written, cx)
     }
 
     fn poll_write_vectored(
@@ -275,7 +296,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.watched(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -8,7 +8,8 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderMap, HeaderValue, ORIGIN,
+    VARY,
 };
 use http::request::Parts;
 use http::{Method, Response, StatusCode, Version};
@@ -94,17 +95,24 @@ impl Guard {
         Ok(Admission::Forward(host))
     }
 
+    /// The listed origin that a request comes from: its page may read the answer.
+    #[must_use]
+    pub fn listed_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let mut origins = headers.get_all(ORIGIN).iter();
+        let (origin, None) = (origins.next()?, origins.next()) else { return None };
+        let text = origin.to_str().ok()?.to_ascii_lowercase();
+        (text != "null" && self.params.allowed_origins.contains(&text)).then(|| origin.clone())
+    }
+
     /// Whether the request comes from a listed origin; an error when it comes from one that may not ask.
     fn check_origin(&self, head: &Parts) -> Result<bool, ProxyError> {
-        let mut origins = head.headers.get_all(ORIGIN).iter();
-        let (Some(origin), second) = (origins.next(), origins.next()) else { return Ok(false) };
-        let origin = origin.to_str().unwrap_or_default().to_ascii_lowercase();
-        let listed = second.is_none() && origin != "null" && self.params.allowed_origins.contains(&origin);
-        let same = || second.is_none() && is_same_origin(&origin, head);
+        if !head.headers.contains_key(ORIGIN) {
+            return Ok(false);
+        }
         match self.params.browser {
-            _ if listed => Ok(true),
+            _ if self.listed_origin(&head.headers).is_some() => Ok(true),
             Browser::Off => Ok(false),
-            Browser::SameOrigin if same() => Ok(false),
+            Browser::SameOrigin if is_same_origin(head) => Ok(false),
             _ => Err(foreign_page()),
         }
     }
@@ -198,10 +206,18 @@ fn is_port(text: &str) -> bool {
     text.is_empty() || text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn is_same_origin(origin: &str, head: &Parts) -> bool {
+fn is_same_origin(head: &Parts) -> bool {
+    let mut origins = head.headers.get_all(ORIGIN).iter();
+    let (Some(origin), None) = (origins.next(), origins.next()) else { return false };
     let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
     let host = host.or(head.uri.authority().map(http::uri::Authority::as_str));
-    host.is_some_and(|host| origin == format!("http://{}", host.to_ascii_lowercase()))
+    host.is_some_and(|host| origin.as_bytes().eq_ignore_ascii_case(format!("http://{host}").as_bytes()))
+}
+
+/// Lets the page of a listed origin read an answer; what the upstream said of other origins is no concern of its.
+pub fn let_read(headers: &mut HeaderMap, origin: HeaderValue) {
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.append(VARY, HeaderValue::from_static("Origin"));
 }
 
 /// The answer to a preflight: 204 with the exact origin when it is listed.
@@ -210,8 +226,7 @@ fn preflight(head: &Parts, listed: bool) -> Result<Response<Bytes>, ProxyError> 
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
-    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-    headers.insert(VARY, HeaderValue::from_static("Origin"));
+    let_read(headers, origin.clone());
     let asked = [
         (ACCESS_CONTROL_REQUEST_METHOD, ACCESS_CONTROL_ALLOW_METHODS),
         (ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_ALLOW_HEADERS),

@@ -119,10 +119,14 @@ impl Proxy {
         let method = request.method().clone();
         let target = (self.setup.access != Access::Off).then(|| request.uri().clone());
         let is_grpc = grpc::is_spoken(request.headers());
+        let reader = self.guard.listed_origin(request.headers());
         let taken = Cell::new(None);
         let answered = caught(pin!(self.forward(request, &taken))).await.unwrap_or_else(|| Err(fault()));
         let error = answered.as_ref().err().map(ProxyError::code);
-        let response = answered.unwrap_or_else(|error| self.refuse(error, is_grpc));
+        let mut response = answered.unwrap_or_else(|error| self.refuse(error, is_grpc));
+        if let Some(origin) = reader {
+            guard::let_read(response.headers_mut(), origin);
+        }
         let (status, took) = (response.status(), watch.elapsed());
         if let Some(route) = taken.get() {
             route.series.answered(&method, status, took, error);

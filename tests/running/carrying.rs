@@ -38,6 +38,21 @@ async fn strangers_get_403_and_no_upstream_sees_them() {
 }
 
 #[tokio::test]
+async fn the_page_of_a_listed_origin_may_read_what_comes() {
+    let guard = "\n[guard]\nallowed_origins = [\"https://app.example\"]\n";
+    let stage = Box::pin(Stage::with(strict(60), guard, &["--log-format", "json", "run"])).await;
+    stage.recovers().await;
+    for (target, status) in [("/echo", 200), ("/status/500", 500), ("*", 400)] {
+        let request =
+            format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nOrigin: https://app.example\r\n\r\n");
+        let reply = Peer::connect(stage.proxy).await.ask(request).await;
+        let allowed = reply.head.all("access-control-allow-origin");
+        assert_eq!((reply.status(), allowed), (status, vec!["https://app.example"]), "{target}");
+    }
+    assert_eq!(stage.get("/echo").await.head.header("access-control-allow-origin"), None);
+}
+
+#[tokio::test]
 async fn requests_share_an_upstream_connection() {
     let stage = Stage::of(strict(60)).await;
     let mut peer = Peer::connect(stage.proxy).await;

@@ -54,3 +54,16 @@ async fn a_caller_that_waits_for_its_answer_is_not_idle() {
     assert_eq!(peer.reply().await.status(), 200);
     assert_eq!(peer.rest().await.1, End::Closed, "and then it rests like any other");
 }
+
+#[tokio::test]
+async fn a_caller_that_reads_nothing_of_its_answer_is_let_go() {
+    let limits = "\n[limits]\nstream_idle_timeout = \"1s\"\n";
+    let stage = Box::pin(Stage::with(strict(60), limits, &["--log-format", "json", "run"])).await;
+    stage.recovers().await;
+    let mut peer = Peer::connect(stage.proxy).await;
+    peer.send("GET /bytes/100000000 HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    assert_eq!(peer.head().await.status(), 200);
+    // What was on its way already does not count: it ends before its time, and the upstream hears of it.
+    stage.upstream.wait_for("the end of its connection", |upstream| upstream.connections().1 == 0).await;
+    assert!(peer.rest().await.0.len() < 100_000_000);
+}

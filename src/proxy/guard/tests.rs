@@ -151,6 +151,7 @@ fn a_preflight_is_answered_here_and_only_for_a_listed_origin() {
     };
     assert_eq!(response.status(), StatusCode::NO_CONTENT);
     assert_eq!(response.headers()[ACCESS_CONTROL_ALLOW_ORIGIN], "https://app.example");
+    assert_eq!(response.headers()[VARY], "Origin");
     let plain = [("host", "localhost"), ("access-control-request-method", "PUT")];
     assert_eq!(code(&guard, &head("OPTIONS", "/", &plain)), "origin_not_allowed", "never forwarded");
 }
