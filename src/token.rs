@@ -256,12 +256,6 @@ impl Publisher {
         }
     }
 
-    /// The token that readers have, expired or not.
-    #[must_use]
-    pub fn published(&self) -> Option<Arc<AccessToken>> {
-        self.shared.published.load().token.clone()
-    }
-
     /// Waits until a reader doubts the published token or waits for one; cancelling it loses nothing.
     pub async fn wanted(&self) -> Wanted {
         loop {
