@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::running::{Grant, Running};
 use super::{StartError, load_tls, open_store};
 use crate::config::{Config, Loaded};
-use crate::grant;
 use crate::grant::refresher::Command;
+use crate::grant::{self, Handle};
 use crate::proxy::worker::Order;
 use crate::store::Store;
 use crate::telemetry;
@@ -68,7 +68,7 @@ impl Running {
     }
 
     /// A grant of the same issuer and client keeps its refresher, and with it its token; of others it gets a new one,
-    /// which will not present what rests there (R45). One that is gone ends as at a stop: nothing in flight is lost.
+    /// which will not present what rests there (R45). The refresher of one that is gone finishes what it has begun.
     fn go_on(&mut self, name: GrantName, grant: Grant, before: &Config) {
         let identity = |params: &grant::Params| params.identity();
         let was = before.grants.get(&name).map(identity);
@@ -79,10 +79,14 @@ impl Running {
                 self.grants.insert(name, grant);
             }
             Some(_) => {
-                self.leaving.spawn(grant.handle.stop());
+                self.let_go(grant.handle);
                 self.keep(name, grant.store);
             }
-            None => drop(self.leaving.spawn(grant.handle.stop())),
+            None => self.let_go(grant.handle),
         }
+    }
+
+    fn let_go(&mut self, handle: Handle) {
+        self.leaving.spawn(handle.leave(self.stopping.subscribe()));
     }
 }

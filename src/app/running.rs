@@ -19,7 +19,9 @@ use crate::grant::{self, Handle};
 use crate::metrics::Shard;
 use crate::proxy::carrying::Totals;
 use crate::proxy::guard::Guard;
-use crate::proxy::listener::Listener;
+#[cfg(unix)]
+use crate::proxy::listener::SocketFile;
+use crate::proxy::listener::{Listener, Socket};
 use crate::proxy::worker::{self, Order, Worker};
 use crate::proxy::{Setup, route, upstream};
 use crate::secret;
@@ -38,11 +40,16 @@ pub(super) struct Running {
     pub(super) grants: BTreeMap<GrantName, Grant>,
     /// Refreshers of grants that a reload took away, on their way out.
     pub(super) leaving: JoinSet<()>,
+    /// True once they have to.
+    pub(super) stopping: watch::Sender<bool>,
     pub(super) workers: Vec<Worker>,
     shards: Vec<Arc<Shard>>,
     doors: Doors,
     listening: Vec<admin::Listening>,
     warnings: Vec<String>,
+    /// Of the admin and probes listeners, which serve to the very end.
+    #[cfg(unix)]
+    socket_files: Vec<SocketFile>,
     started: Moment,
     draining: Arc<AtomicBool>,
     heartbeat: Arc<AtomicU64>,
@@ -70,11 +77,14 @@ impl Running {
             tls,
             grants: BTreeMap::new(),
             leaving: JoinSet::new(),
+            stopping: watch::Sender::new(false),
             workers: Vec::new(),
             shards: Vec::new(),
             doors: Doors::new(),
             listening,
             warnings,
+            #[cfg(unix)]
+            socket_files: Vec::new(),
             started,
             draining: Arc::default(),
             heartbeat: Arc::default(),
@@ -90,8 +100,8 @@ impl Running {
             running.shards.push(shard);
         }
         let overview = Arc::new(ArcSwap::from_pointee(running.overview()));
-        serve_admin(admin, &overview, admin::Role::Admin)?;
-        serve_admin(probes, &overview, admin::Role::Probes)?;
+        running.serve(admin, &overview, admin::Role::Admin)?;
+        running.serve(probes, &overview, admin::Role::Probes)?;
         running.open(listeners);
         for admin::Listening { listener, address } in &running.listening {
             tracing::info!(event = "listening", listener, %address, "Listening on {address} ({listener})");
@@ -142,6 +152,30 @@ impl Running {
         }
     }
 
+    /// Serves operators until the program ends.
+    fn serve(
+        &mut self,
+        bound: Vec<Listener>,
+        overview: &Arc<ArcSwap<Overview>>,
+        role: admin::Role,
+    ) -> io::Result<()> {
+        let mut listeners = Vec::new();
+        for listener in bound {
+            listeners.push(match listener {
+                Listener::Tcp(tcp) => admin::Listener::Tcp(tokio::net::TcpListener::from_std(tcp)?),
+                #[cfg(unix)]
+                Listener::Unix(unix, file) => {
+                    self.socket_files.extend(file);
+                    admin::Listener::Unix(tokio::net::UnixListener::from_std(unix)?)
+                }
+            });
+        }
+        if !listeners.is_empty() {
+            tokio::spawn(admin::serve(listeners, Arc::clone(overview), role));
+        }
+        Ok(())
+    }
+
     /// Obeys orders until the end.
     pub(super) async fn govern(
         mut self,
@@ -184,6 +218,7 @@ impl Running {
                 let _ = joined.await;
             }
         }
+        self.stopping.send_replace(true);
         for grant in self.grants.into_values() {
             self.leaving.spawn(grant.handle.stop());
         }
@@ -249,11 +284,7 @@ impl Doors {
         Self { accepting: JoinSet::new(), closing: watch::Sender::new(false) }
     }
 
-    fn open(
-        &mut self,
-        listener: Listener,
-        take: impl FnMut(crate::proxy::listener::Socket) + Send + 'static,
-    ) {
+    fn open(&mut self, listener: Listener, take: impl FnMut(Socket) + Send + 'static) {
         self.accepting.spawn(listener.accept_all(self.closing.subscribe(), take));
     }
 
@@ -262,21 +293,6 @@ impl Doors {
         self.closing.send_replace(true);
         while self.accepting.join_next().await.is_some() {}
     }
-}
-
-fn serve_admin(bound: Vec<Listener>, overview: &Arc<ArcSwap<Overview>>, role: admin::Role) -> io::Result<()> {
-    let mut listeners = Vec::new();
-    for listener in bound {
-        listeners.push(match listener {
-            Listener::Tcp(tcp) => admin::Listener::Tcp(tokio::net::TcpListener::from_std(tcp)?),
-            #[cfg(unix)]
-            Listener::Unix(unix, _) => admin::Listener::Unix(tokio::net::UnixListener::from_std(unix)?),
-        });
-    }
-    if !listeners.is_empty() {
-        tokio::spawn(admin::serve(listeners, Arc::clone(overview), role));
-    }
-    Ok(())
 }
 
 async fn beat(clock: Clock, heartbeat: Arc<AtomicU64>) {

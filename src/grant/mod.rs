@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 use self::endpoint::TokenEndpoint;
 use self::lineage::Identity;
-use self::refresher::{Command, Parts, Refresher};
+use self::refresher::{Command, Ending, Parts, Refresher};
 use self::status::{Board, Status};
 use crate::clock::Clock;
 use crate::secret::{ClientSecret, RefreshToken};
@@ -31,7 +31,7 @@ pub struct Handle {
     /// Where operators look.
     pub board: Board,
     commands: mpsc::UnboundedSender<Command>,
-    stop: watch::Sender<bool>,
+    ending: watch::Sender<Ending>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -47,7 +47,7 @@ pub fn spawn(
     let (publisher, reader) = token::seam(clock.clone());
     let board = Board::new(Status::starting(clock.now(), store.place()));
     let (commands, inbox) = mpsc::unbounded_channel();
-    let (stop, stopped) = watch::channel(false);
+    let (ending, told) = watch::channel(Ending::None);
     let parts = Parts {
         params,
         endpoint,
@@ -57,10 +57,10 @@ pub fn spawn(
         dice,
         board: board.clone(),
         commands: inbox,
-        stop: stopped,
+        ending: told,
     };
     let task = tokio::spawn(Refresher::new(parts).run());
-    Handle { reader, board, commands, stop, task }
+    Handle { reader, board, commands, ending, task }
 }
 
 impl Handle {
@@ -69,11 +69,22 @@ impl Handle {
         self.commands.send(command).is_ok()
     }
 
-    /// Ends the refresher; a refresh in flight, and the save of its answer, are finished first (R16).
+    /// Ends the refresher with the program; a refresh in flight, and the save of its answer, are finished first (R16).
     pub async fn stop(self) {
         // Nobody listens only when the refresher has ended already.
-        let _ = self.stop.send(true);
+        let _ = self.ending.send(Ending::Stop);
         let _ = self.task.await;
+    }
+
+    /// Ends the refresher of a grant that is no longer wanted, while the program goes on: as [`Handle::stop`], but what
+    /// is in memory only is kept until it is saved, or until `stopping` is true.
+    pub async fn leave(mut self, mut stopping: watch::Receiver<bool>) {
+        let _ = self.ending.send(Ending::Leave);
+        let stopped = async { drop(stopping.wait_for(|stopping| *stopping).await) };
+        tokio::select! {
+            _ = &mut self.task => {}
+            () = stopped => self.stop().await,
+        }
     }
 }
 

@@ -26,9 +26,9 @@ const TRIES: usize = 20;
 pub enum Listener {
     /// TCP.
     Tcp(TcpListener),
-    /// A Unix socket, and its file where it is ours, to be removed at the end.
+    /// A Unix socket, and its file where it is ours.
     #[cfg(unix)]
-    Unix(UnixListener, Option<PathBuf>),
+    Unix(UnixListener, Option<SocketFile>),
 }
 
 /// A connection that was accepted.
@@ -97,7 +97,7 @@ fn bind_unix(path: &Path) -> io::Result<Listener> {
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     listener.set_nonblocking(true)?;
-    Ok(Listener::Unix(listener, Some(path.to_owned())))
+    Ok(Listener::Unix(listener, Some(SocketFile(path.to_owned()))))
 }
 
 impl Listener {
@@ -157,7 +157,7 @@ impl Listener {
 enum Door {
     Tcp(tokio::net::TcpListener),
     #[cfg(unix)]
-    Unix(tokio::net::UnixListener, #[expect(dead_code, reason = "held, not read")] Option<Remove>),
+    Unix(tokio::net::UnixListener, #[expect(dead_code, reason = "held, not read")] Option<SocketFile>),
 }
 
 impl Door {
@@ -165,9 +165,7 @@ impl Door {
         Ok(match listener {
             Listener::Tcp(listener) => Self::Tcp(tokio::net::TcpListener::from_std(listener)?),
             #[cfg(unix)]
-            Listener::Unix(listener, path) => {
-                Self::Unix(tokio::net::UnixListener::from_std(listener)?, path.map(Remove))
-            }
+            Listener::Unix(listener, path) => Self::Unix(tokio::net::UnixListener::from_std(listener)?, path),
         })
     }
 
@@ -195,11 +193,13 @@ async fn pause(error: &io::Error) {
     }
 }
 
+/// The file of a Unix socket that we bound; dropping it removes the file.
 #[cfg(unix)]
-struct Remove(PathBuf);
+#[derive(Debug)]
+pub struct SocketFile(PathBuf);
 
 #[cfg(unix)]
-impl Drop for Remove {
+impl Drop for SocketFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }

@@ -44,7 +44,7 @@ impl Worker {
     /// Starts the thread.
     ///
     /// # Errors
-    /// When the system gives no thread, or a route wants a grant that nobody keeps.
+    /// When the system gives no thread.
     pub fn spawn(
         index: usize,
         setup: Arc<Setup>,
@@ -58,6 +58,9 @@ impl Worker {
         let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
             let local = LocalSet::new();
             local.block_on(&runtime, work((setup, shard), totals, inbox, beats));
+            drop(local);
+            // A name lookup that nobody answers blocks, and is not waited for.
+            runtime.shutdown_background();
         })?;
         Ok(Self { orders, heartbeat, thread })
     }

@@ -10,7 +10,9 @@ use tokio::task::JoinSet;
 
 use super::stage::{Stage, strict};
 use crate::support::authorization_server::{AuthorizationServer, Client};
+use crate::support::process::{Home, Process, field};
 use crate::support::raw::Peer;
+use crate::support::upstream::Upstream;
 use crate::support::{in_time, wanted};
 
 /// Requests one after another on a kept connection until it is `enough`; all must be good. Returns how many.
@@ -123,4 +125,38 @@ async fn a_drain_under_load_ends_no_request_that_was_taken() {
         assert_eq!(answers + 4, taken, "who was heard was answered");
         stage.assert_clean();
     }
+}
+
+#[tokio::test]
+async fn callers_are_let_in_until_the_drain_delay_is_over() {
+    let home = Home::new();
+    let server = strict(60).start();
+    home.write("seed", &server.seed("billing"));
+    let upstream = Upstream::checking(&server);
+    home.configure(&format!(
+        "drain_delay = \"3s\"\nlisten = \"127.0.0.1:0\"\nupstream = \"{}\"\n[oauth]\nissuer = \"{}\"\n\
+         client_id = \"billing\"\nrefresh_token = {{ file = \"seed\" }}\n[store]\nkind = \"memory\"\n\
+         [admin]\nlisten = \"off\"\n",
+        upstream.url(),
+        server.issuer(),
+    ));
+    // What systemd would be told (sd_notify(3)).
+    let socket = home.path().join("notify");
+    let notified = tokio::net::UnixDatagram::bind(&socket).unwrap();
+    let told = async || {
+        let mut room = [0; 256];
+        let length = in_time("a notification", notified.recv(&mut room)).await.unwrap();
+        String::from_utf8_lossy(&room[..length]).trim().to_owned()
+    };
+    let arguments = ["--log-format", "json", "run"];
+    let mut bearerd = Process::spawn(home.bearerd().args(arguments).env("NOTIFY_SOCKET", &socket));
+    assert_eq!(told().await, "READY=1");
+    let event = bearerd.wait_for_event("listening").await;
+    let proxy = field(&event, "address").unwrap().as_str().unwrap().parse().unwrap();
+    bearerd.signal(Signal::TERM);
+    assert_eq!(told().await, "STOPPING=1");
+    bearerd.wait_for_event("draining").await;
+    assert_eq!(Peer::connect(proxy).await.get("/echo", "localhost").await.status(), 200);
+    assert_eq!(bearerd.wait().await.code(), Some(0));
+    assert!(Peer::try_connect(proxy).await.is_none());
 }

@@ -177,3 +177,65 @@ async fn a_new_grant_that_cannot_be_kept_leaves_everything_as_it_was() {
     assert_eq!(stage.get("/echo").await.status(), 200, "the methods are the old ones, too");
     assert_eq!(Box::pin(states(&stage)).await.len(), 1);
 }
+
+#[tokio::test]
+async fn a_rotation_that_is_not_saved_yet_outlives_the_reload_that_lets_its_grant_go() {
+    let mut stage = Stage::of(strict(8)).await;
+    stage.is("active").await;
+    let folder = stage.home.path().join("store");
+    std::fs::create_dir(&folder).unwrap();
+    let first = std::fs::read_to_string(stage.home.path().join("proxy.toml")).unwrap();
+    let moved = first.replace("/state.json", "/store/state.json");
+    stage.home.write("seed", &stage.server.seed("billing"));
+    // A store needs a restart.
+    stage.home.configure(&moved);
+    stage.bearerd.signal(Signal::TERM);
+    stage.bearerd.wait().await;
+    stage.restart().await;
+    stage.is("active").await;
+
+    // A file takes the folder's place while the server answers: after the intent, before the new refresh token is saved.
+    let (from, away) = (folder.clone(), stage.home.path().join("away"));
+    let to = away.clone();
+    stage.server.rewrite(move |_| {
+        if std::fs::rename(&from, &to).is_ok() {
+            std::fs::write(&from, "").unwrap();
+        }
+    });
+    stage.bearerd.wait_for_event("store_write_failed").await;
+    let typo = moved.replace("client_id = \"billing\"", "client_id = \"biling\"");
+    stage.home.configure(&typo);
+    stage.bearerd.signal(Signal::HUP);
+    stage.bearerd.wait_for_event("config_reloaded").await;
+    // Longer than a stop would wait.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert!(stage.bearerd.events("rotation_unsaved_at_exit").is_empty(), "the process goes on");
+    stage.server.rewrite(|_| {});
+    std::fs::remove_file(&folder).unwrap();
+    std::fs::rename(&away, &folder).unwrap();
+    stage.bearerd.wait_for_event("store_recovered").await;
+
+    stage.home.configure(&moved);
+    stage.bearerd.signal(Signal::HUP);
+    stage.bearerd.wait_for_events("config_reloaded", 2).await;
+    stage.recovers().await;
+    assert_eq!(stage.server.reuse_errors(), 0);
+    stage.assert_clean();
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_to_its_end_holds_nothing_up() {
+    let mut stage = Stage::of(strict(60)).await;
+    stage.recovers().await;
+    let file = stage.home.path().join("proxy.toml");
+    std::fs::remove_file(&file).unwrap();
+    // Nobody ever writes to it: whoever opens it waits.
+    rustix::fs::mknodat(rustix::fs::CWD, &file, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    stage.bearerd.signal(Signal::HUP);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(stage.get("/echo").await.status(), 200);
+    let live = Peer::connect(stage.admin).await.get("/livez", "localhost").await;
+    assert_eq!(live.status(), 200);
+    stage.bearerd.signal(Signal::TERM);
+    assert_eq!(stage.bearerd.wait().await.code(), Some(0));
+}

@@ -33,6 +33,18 @@ pub enum Command {
     Reconfigure(Box<Params>, Arc<dyn TokenEndpoint>),
 }
 
+/// What a refresher is told of its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ending {
+    /// It is to go on.
+    #[default]
+    None,
+    /// Its grant is no longer wanted here. A rotation that is in memory only is saved first, however long that takes.
+    Leave,
+    /// The program ends: what cannot be saved within seconds is lost.
+    Stop,
+}
+
 /// What a refresher works with; built by the composition root, or by a test.
 pub struct Parts {
     /// What the configuration says.
@@ -51,8 +63,8 @@ pub struct Parts {
     pub board: Board,
     /// What others ask.
     pub commands: mpsc::UnboundedReceiver<Command>,
-    /// Becomes true when the program ends.
-    pub stop: watch::Receiver<bool>,
+    /// Whether to go on.
+    pub ending: watch::Receiver<Ending>,
 }
 
 /// Keeps one grant alive.
@@ -64,7 +76,7 @@ pub struct Refresher {
     clock: Clock,
     dice: fn() -> f64,
     commands: mpsc::UnboundedReceiver<Command>,
-    stop: watch::Receiver<bool>,
+    ending: watch::Receiver<Ending>,
     desk: Desk,
     /// The token that readers have.
     current: Option<Current>,
@@ -114,7 +126,7 @@ impl Refresher {
     /// Sets one up; nothing happens until [`Refresher::run`].
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { params, endpoint, store, publisher, clock, dice, board, commands, stop } = parts;
+        let Parts { params, endpoint, store, publisher, clock, dice, board, commands, ending } = parts;
         let now = clock.now();
         let desk = Desk::new(params.name.clone(), board);
         Self {
@@ -125,7 +137,7 @@ impl Refresher {
             clock,
             dice,
             commands,
-            stop,
+            ending,
             desk,
             current: None,
             unsaved: None,
@@ -140,7 +152,7 @@ impl Refresher {
         }
     }
 
-    /// Keeps the grant alive until the program ends; a refresh in flight is finished first (R16). A refused grant
+    /// Keeps the grant alive until it is told to end; a refresh in flight is finished first (R16). A refused grant
     /// waits, and heals.
     pub async fn run(mut self) {
         self.take_up_what_rests().await;
@@ -239,6 +251,10 @@ impl Refresher {
             store: self.store.place(),
         });
         self.publisher.explain_absence(absent);
+    }
+
+    fn is_ending(&self) -> bool {
+        *self.ending.borrow() != Ending::None
     }
 
     fn needs_refresh_token(&self) -> bool {

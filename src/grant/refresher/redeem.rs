@@ -7,7 +7,7 @@ use super::super::error::{Class, RefreshError};
 use super::super::lineage::{self, Line};
 use super::super::schedule;
 use super::super::wire::{self, Answer, Issued};
-use super::{Done, Refresher, Unsaved};
+use super::{Done, Ending, Refresher, Unsaved};
 use crate::clock::Moment;
 use crate::panics::caught;
 use crate::secret::RefreshToken;
@@ -72,8 +72,8 @@ impl Refresher {
         tokio::select! {
             begun = self.store.begin(patience) => Ok(begun?),
             // Nothing has been presented, so there is nothing to finish.
-            _ = self.stop.wait_for(|stop| *stop) => {
-                Err(RefreshError::new(Class::Store, "stopping", "The program ends."))
+            _ = self.ending.wait_for(|ending| *ending != Ending::None) => {
+                Err(RefreshError::new(Class::Store, "stopping", "The refresher is to end."))
             }
         }
     }
@@ -305,14 +305,24 @@ impl Refresher {
         }
     }
 
-    /// The last chance for a rotation that lives in memory only.
+    /// The last chance for a rotation that lives in memory only: a few tries when the program ends, else as many as it
+    /// takes.
     pub(super) async fn save_before_leaving(&mut self) {
-        for _ in 0..LAST_SAVES {
-            let Some(unsaved) = &mut self.unsaved else { return };
+        let mut tries = 0;
+        while let Some(unsaved) = &mut self.unsaved {
             unsaved.retry = self.clock.now();
             self.tend_unsaved().await;
-            if self.unsaved.is_some() {
-                tokio::time::sleep(Duration::from_secs(1)).await;
+            if self.unsaved.is_none() {
+                return;
+            }
+            let stops = *self.ending.borrow_and_update() == Ending::Stop;
+            tries += u32::from(stops);
+            if tries >= LAST_SAVES {
+                break;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                Ok(()) = self.ending.changed() => {}
             }
         }
         if let Some(unsaved) = &self.unsaved {

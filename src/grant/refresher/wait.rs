@@ -9,7 +9,7 @@ use crate::store::Record;
 use crate::token::Wanted;
 
 impl Refresher {
-    /// Returns true when a refresh is due, false when the program ends.
+    /// Returns true when a refresh is due, false when it is to end.
     pub(super) async fn wait_until_due(&mut self) -> bool {
         // A demand that cannot be served before its time is heard once; it lasts, and would keep us awake.
         let mut hears_demand = true;
@@ -17,7 +17,7 @@ impl Refresher {
             self.tend_unsaved().await;
             self.post();
             let now = self.clock.now();
-            if *self.stop.borrow() {
+            if self.is_ending() {
                 return false;
             }
             // An unsaved rotation comes first: without a durable intent nothing is redeemed.
@@ -26,8 +26,8 @@ impl Refresher {
             }
             let nap = self.nap(now);
             tokio::select! {
-                changed = self.stop.changed() => {
-                    if changed.is_err() || *self.stop.borrow() {
+                changed = self.ending.changed() => {
+                    if changed.is_err() || self.is_ending() {
                         return false;
                     }
                 }
