@@ -5,4 +5,5 @@ pub(crate) mod front;
 mod http1;
 mod http2;
 mod refusals;
+mod stalls;
 mod timeouts;

@@ -34,6 +34,7 @@ impl Counter {
 pub struct Shard {
     opened: Counter,
     closed: Counter,
+    turned_away: Counter,
     started: Counter,
     ended: Counter,
     rejected: [Counter; Code::ALL.len()],
@@ -63,6 +64,11 @@ impl Shard {
     /// A downstream connection ended.
     pub fn connection_closed(&self) {
         self.closed.add(1);
+    }
+
+    /// A downstream connection was one too many.
+    pub fn connection_turned_away(&self) {
+        self.turned_away.add(1);
     }
 
     /// The proxy gave an answer of its own.

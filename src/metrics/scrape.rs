@@ -72,6 +72,10 @@ impl View {
             "bearerd_connections" => {
                 plain(&mut into, self.difference(|shard| [&shard.opened, &shard.closed]))
             }
+            "bearerd_connections_rejected" => {
+                let rejected = self.shards.iter().map(|shard| shard.turned_away.read()).sum();
+                counter(&mut into, Vec::new(), rejected)
+            }
             "bearerd_upstream_401" => self.doubts(&mut into),
             "http_server_request_duration_seconds" => self.durations(&mut into),
             "process_start_time_seconds" => plain(&mut into, self.started.unix_seconds()),

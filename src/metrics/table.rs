@@ -49,6 +49,7 @@ pub const METRICS: &[Metric] = &[
     counter("bearerd_requests_rejected", "Answers that the proxy gave itself, by code"),
     gauge("bearerd_requests_in_flight", "Requests being carried"),
     gauge("bearerd_connections", "Downstream connections"),
+    counter("bearerd_connections_rejected", "Downstream connections closed at once, being too many"),
     counter("bearerd_upstream_401", "Answers 401 of the upstream that put the token in doubt"),
     histogram("http_server_request_duration_seconds", "From a request's head to its response's head"),
     gauge("process_start_time_seconds", "When the process started"),

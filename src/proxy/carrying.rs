@@ -80,6 +80,7 @@ impl Caller {
         limit: usize,
     ) -> Option<Rc<Self>> {
         if !take_place(&totals.connections, limit) {
+            shard.connection_turned_away();
             return None;
         }
         alive.count.set(alive.count.get() + 1);
@@ -116,11 +117,12 @@ impl Caller {
     /// Begins to carry a request; `None` when there are `limit` already.
     #[must_use]
     pub fn carry(self: &Rc<Self>, limit: usize) -> Option<Carrying> {
+        self.served.set(self.served.get() + 1);
         if !take_place(&self.totals.requests, limit) {
+            self.quiet_since.set(Stopwatch::start());
             return None;
         }
         self.busy.set(self.busy.get() + 1);
-        self.served.set(self.served.get() + 1);
         self.shard.request_started();
         Some(Carrying { caller: Rc::clone(self) })
     }

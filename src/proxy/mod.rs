@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::UPGRADE;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 
 use self::authorize::Authorizer;
@@ -115,26 +115,17 @@ impl Proxy {
 
     /// Answers one request. Every failure becomes a response here.
     pub async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
-        let watch = Stopwatch::start();
-        let method = request.method().clone();
-        let target = (self.setup.access != Access::Off).then(|| request.uri().clone());
-        let is_grpc = grpc::is_spoken(request.headers());
-        let reader = self.guard.listed_origin(request.headers());
+        let asked = self.asked(&request);
         let taken = Cell::new(None);
         let answered = caught(pin!(self.forward(request, &taken))).await.unwrap_or_else(|| Err(fault()));
-        let error = answered.as_ref().err().map(ProxyError::code);
-        let mut response = answered.unwrap_or_else(|error| self.refuse(error, is_grpc));
-        if let Some(origin) = reader {
-            guard::let_read(response.headers_mut(), origin);
-        }
-        let (status, took) = (response.status(), watch.elapsed());
-        if let Some(route) = taken.get() {
-            route.series.answered(&method, status, took, error);
-        }
-        if let Some(target) = target {
-            self.log(&method, target.path(), taken.get(), status, error, took);
-        }
-        response
+        self.answer(&asked, taken.get(), answered)
+    }
+
+    /// Answers a request that there is no place for.
+    #[cold]
+    pub fn overloaded(&self, request: &Request<Incoming>) -> Response<Body> {
+        let error = ProxyError::new(Code::Overloaded, "Too many requests are being carried already.");
+        self.answer(&self.asked(request), None, Err(error))
     }
 
     /// THE HOT PATH: guard, route, token; strip, aim; connect, authorize, send. `taken` tells which route it was.
@@ -216,29 +207,72 @@ impl Proxy {
         Ok(Authorizer { grant, reader: &route.reader, credential, clock: &self.setup.clock, token })
     }
 
+    fn asked(&self, request: &Request<Incoming>) -> Asked {
+        Asked {
+            since: Stopwatch::start(),
+            method: request.method().clone(),
+            uri: (self.setup.access != Access::Off).then(|| request.uri().clone()),
+            is_grpc: grpc::is_spoken(request.headers()),
+            page: self.guard.listed_origin(request.headers()),
+        }
+    }
+
+    /// What the caller gets, counted and logged.
+    fn answer(
+        &self,
+        asked: &Asked,
+        route: Option<&Route>,
+        answered: Result<Response<Body>, ProxyError>,
+    ) -> Response<Body> {
+        let (mut response, error) = match answered {
+            Ok(response) => (response, None),
+            Err(error) => (self.refuse(&error, asked.is_grpc), Some(error)),
+        };
+        if let Some(origin) = &asked.page {
+            guard::let_read(response.headers_mut(), origin.clone());
+        }
+        let (status, took) = (response.status(), asked.since.elapsed());
+        if let Some(route) = route {
+            route.series.answered(&asked.method, status, took, error.as_ref().map(ProxyError::code));
+        }
+        let notable = error.is_some() || status.is_server_error();
+        if self.setup.access == Access::All || notable {
+            self.log(asked, route, status, error.as_ref(), took);
+        }
+        response
+    }
+
     #[cold]
-    fn refuse(&self, error: ProxyError, is_grpc: bool) -> Response<Body> {
+    fn refuse(&self, error: &ProxyError, is_grpc: bool) -> Response<Body> {
         self.shard.rejected(error.code());
-        if is_grpc { grpc::answer(&error) } else { error.into_response().map(Body::from_bytes) }
+        if is_grpc { grpc::answer(error) } else { error.clone().into_response().map(Body::from_bytes) }
     }
 
     fn log(
         &self,
-        method: &Method,
-        path: &str,
+        asked: &Asked,
         route: Option<&Route>,
         status: StatusCode,
-        error: Option<Code>,
+        error: Option<&ProxyError>,
         took: Duration,
     ) {
-        let notable = error.is_some() || status.is_server_error();
-        if self.setup.access == Access::All || notable {
-            let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-            let (status, error) = (status.as_u16(), error.map(Code::word));
-            let route = route.map(|route| route.params.label());
-            tracing::info!(event = "request", %method, path, route, status, duration_ms, error, "{method} {path} {status}");
-        }
+        let Asked { method, uri: Some(uri), .. } = asked else { return };
+        let (path, duration_ms) = (uri.path(), u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        let (code, detail) = (error.map(|error| error.code().word()), error.map(ProxyError::detail));
+        let (status, route) = (status.as_u16(), route.map(|route| route.params.label()));
+        tracing::info!(event = "request", %method, path, route, status, duration_ms, error = code, detail, "{method} {path} {status}");
     }
+}
+
+/// What is remembered of a request for when it has been answered.
+struct Asked {
+    since: Stopwatch,
+    method: Method,
+    /// None when nothing is logged.
+    uri: Option<Uri>,
+    is_grpc: bool,
+    /// The listed origin whose page may read the answer.
+    page: Option<HeaderValue>,
 }
 
 impl Route {

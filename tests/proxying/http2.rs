@@ -23,7 +23,12 @@ fn versions(upstream: &Upstream) -> Vec<Version> {
 
 /// An upstream that speaks frames, reached with `http = "2"`.
 fn prior_knowledge(server: &Server) -> Options {
-    Options { http: HttpVersion::Two, ..Options::to(server.address()) }
+    prior_knowledge_of(server.address())
+}
+
+/// A plaintext upstream, reached with `http = "2"`.
+pub(super) fn prior_knowledge_of(address: std::net::SocketAddr) -> Options {
+    Options { http: HttpVersion::Two, ..Options::to(address) }
 }
 
 #[tokio::test]
@@ -323,4 +328,17 @@ async fn a_server_that_stays_silent_is_given_up() {
     let front = options.start();
     let (status, problem) = ask(&http2_caller(front.address).await, get("/")).await;
     assert!(status == 502 && problem.contains("does not speak HTTP/2"), "{problem}");
+}
+
+#[tokio::test]
+async fn a_server_that_failed_after_agreeing_on_http2_is_asked_in_http2_again() {
+    let upstream = Upstream::tls();
+    let front = behind_tls(&upstream);
+    // Its first connection ends behind the handshake.
+    upstream.hang_up_once();
+    let caller = http2_caller(front.address).await;
+    let (status, problem) = ask(&caller, get("/echo")).await;
+    assert!(status == 502 && problem.contains("agreed on HTTP/2"), "{status} {problem}");
+    assert_eq!(ask(&caller, get("/echo")).await.0, 200);
+    assert_eq!(versions(&upstream), [Version::HTTP_2]);
 }

@@ -141,6 +141,22 @@ impl Peer {
         (std::mem::take(&mut self.inbound.buffer), end)
     }
 
+    /// Waits until the other side has closed or reset the connection, and reads nothing of what comes before that.
+    pub(crate) async fn closed(&mut self) {
+        use tokio::io::{Interest, Ready};
+        let stream = &self.inbound.stream;
+        let closed = async {
+            loop {
+                let ready = stream.ready(Interest::READABLE | Interest::ERROR).await.unwrap_or(Ready::ERROR);
+                if ready.is_read_closed() || ready.is_error() {
+                    return;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        in_time("the connection's end", closed).await;
+    }
+
     /// Sends these bytes and reads the answer.
     pub(crate) async fn ask(&mut self, bytes: impl AsRef<[u8]>) -> Reply {
         self.send(bytes).await;

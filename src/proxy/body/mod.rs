@@ -5,6 +5,7 @@ mod request;
 
 use std::fmt;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use hyper::body::Incoming;
 pub(crate) use self::patience::Patience;
 pub use self::request::{RequestBody, Upload};
 use super::carrying::Carrying;
+use super::connection::Pulse;
 use super::headers;
 use super::upgrade::Tunnel;
 use super::upstream::Hold;
@@ -49,6 +51,8 @@ pub struct Body {
     /// Held until the end, so that limits and drains know of the request.
     #[expect(dead_code, reason = "held, not read")]
     carrying: Option<Carrying>,
+    /// Told of each frame, where a stream is watched.
+    pulse: Option<Rc<Pulse>>,
 }
 
 #[derive(Debug)]
@@ -68,7 +72,7 @@ impl Body {
     /// An answer of the proxy's own.
     #[must_use]
     pub fn from_bytes(bytes: Bytes) -> Self {
-        Self { kind: Kind::Bytes(Some(bytes).filter(|bytes| !bytes.is_empty())), carrying: None }
+        Self { kind: Kind::Bytes(Some(bytes).filter(|bytes| !bytes.is_empty())), carrying: None, pulse: None }
     }
 
     /// An upstream's body with what it comes over; silence in both directions is ended after `limit`.
@@ -79,13 +83,13 @@ impl Body {
             return Self::empty();
         }
         let upstream = UpstreamBody { incoming, hold: Some(hold), limit, fault: None };
-        Self { kind: Kind::Upstream(upstream), carrying: None }
+        Self { kind: Kind::Upstream(upstream), carrying: None, pulse: None }
     }
 
     /// Not a body: what both sides say to each other after a 101. Whoever serves the caller's connection takes it.
     #[must_use]
     pub(super) fn from_tunnel(tunnel: Tunnel) -> Self {
-        Self { kind: Kind::Tunnel(Box::new(tunnel)), carrying: None }
+        Self { kind: Kind::Tunnel(Box::new(tunnel)), carrying: None, pulse: None }
     }
 
     /// The tunnel, if there is to be one.
@@ -98,6 +102,17 @@ impl Body {
             Kind::Tunnel(tunnel) => Some(*tunnel),
             Kind::Bytes(_) | Kind::Upstream(_) => None,
         }
+    }
+
+    /// The same, moving the stream that it goes out on.
+    #[must_use]
+    pub(super) fn on(mut self, pulse: Rc<Pulse>) -> Self {
+        let hold = match &mut self.kind {
+            Kind::Upstream(upstream) => upstream.hold.as_mut(),
+            Kind::Bytes(_) | Kind::Tunnel(_) => None,
+        };
+        pulse.begin(hold.map(Hold::upload));
+        Self { pulse: Some(pulse), ..self }
     }
 
     /// The same, holding the request's place until its end.
@@ -117,7 +132,13 @@ impl HttpBody for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.kind {
             Kind::Bytes(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Kind::Upstream(upstream) => upstream.poll_frame(cx),
+            Kind::Upstream(upstream) => {
+                let polled = upstream.poll_frame(cx);
+                if let (Poll::Ready(Some(_)), Some(pulse)) = (&polled, &self.pulse) {
+                    pulse.moved();
+                }
+                polled
+            }
             Kind::Tunnel(_) => Poll::Ready(None),
         }
     }

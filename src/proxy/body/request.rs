@@ -248,6 +248,12 @@ impl Upload {
         self.0.is_none()
     }
 
+    /// How many frames have been sent.
+    #[must_use]
+    pub fn frames(&self) -> u64 {
+        self.0.as_ref().map_or(0, |shared| shared.borrow().frames)
+    }
+
     /// Called while the head of an answer is awaited: ready when that lasts longer than `limit`. The clock starts
     /// anew with each frame of the body that is sent, and stands while the upstream waits for the caller.
     pub(crate) fn poll_late(

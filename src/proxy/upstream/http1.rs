@@ -21,13 +21,16 @@ use tokio::sync::oneshot;
 use super::connect::{Dialer, NoConnection, Stream};
 use super::failure::{self, Failure};
 use super::heard::Heard;
-use crate::clock::Stopwatch;
+use crate::clock::{self, Stopwatch};
 use crate::proxy::body::{Patience, RequestBody, Upload};
 use crate::tls::Alpn;
 
 /// A request that may not be sent again takes no connection that rested longer: servers close idle ones, and the
 /// shorter the rest, the rarer the race (P55).
 const FRESH: Duration = Duration::from_secs(3);
+
+/// How long what is left of an upload may take to be written once the answer has ended.
+const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// hyper's buffer for a head, at least; its minimum is 8 KiB.
 const LEAST_BUFFER: usize = 64 * 1024;
@@ -157,6 +160,8 @@ pub(crate) struct Lease {
     spent: bool,
     /// For a response whose connection has a task of its own.
     patience: Patience,
+    /// Told, the task ends when the upload is written; dropped, at once.
+    free: Option<oneshot::Sender<()>>,
 }
 
 impl Lease {
@@ -169,6 +174,7 @@ impl Lease {
             used: false,
             spent: false,
             patience: Patience::default(),
+            free: None,
         }
     }
 
@@ -234,9 +240,9 @@ impl Lease {
         if let Some(conn) = self.conn.take() {
             let Conn { sender, driver, .. } = *conn;
             drop(sender);
-            tokio::task::spawn_local(async move {
-                let _told_by_the_bodies_on_it = driver.await;
-            });
+            let (free, ended) = oneshot::channel();
+            self.free = Some(free);
+            tokio::task::spawn_local(see_off(driver, ended));
         }
     }
 
@@ -247,8 +253,12 @@ impl Lease {
         }
     }
 
-    /// Back to the pool, if response and request have ended and the connection is ready for the next one.
+    /// Back to the pool, if response and request have ended and the connection is ready for the next one. An upload
+    /// that nobody waited for is given up: its answer is there (P51).
     pub(super) fn give_back(&mut self) {
+        if let Some(free) = self.free.take().filter(|_| self.upload.is_done()) {
+            let _ended_already = free.send(());
+        }
         let (Some(mut conn), Some(pool)) = (self.conn.take(), self.pool.upgrade()) else { return };
         if !self.spent && self.upload.is_done() && conn.is_ready() {
             pool.keep(conn);
@@ -286,6 +296,20 @@ impl Drop for Lease {
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease").field("connected", &self.conn.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// Drives a connection until its exchange has ended. `ended` says that the response has, and the upload only waits to be
+/// written; dropped, that nobody wants either.
+async fn see_off(driver: Connection<TokioIo<Stream>, RequestBody>, ended: oneshot::Receiver<()>) {
+    let mut driver = pin!(driver);
+    let written = tokio::select! {
+        // How it ends is told by the bodies on it.
+        _ = driver.as_mut() => return,
+        written = ended => written,
+    };
+    if written.is_ok() {
+        let _late_or_not = tokio::time::timeout_at(clock::in_(LAST_WRITES), driver).await;
     }
 }
 

@@ -15,6 +15,7 @@ use hyper::client::conn::http2::{self, Connection, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Notify;
 
+use super::Target;
 use super::connect::{self, Dialer, NoConnection};
 use super::failure::{self, Failure};
 use crate::clock::{self, Stopwatch};
@@ -27,10 +28,15 @@ use crate::tls::Alpn;
 const PING_AFTER: Duration = Duration::from_secs(20);
 const PING_ANSWER: Duration = Duration::from_secs(10);
 
-/// Half of the connection's window is also what h2 lets unread frames take before it gives the connection up
-/// (proxy.md finding 1), so it is generous (P67).
-const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
-const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
+/// What a stream may have sent that nobody has read. Memory: that much for each answer that its caller is slow to read.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+
+/// No more streams are opened on a connection than its window has room for: a window full of what slow callers have not
+/// read would stall everybody else's answers (P40).
+const MAX_STREAMS: usize = 128;
+
+/// Half of it is also what h2 lets unread frames take before it gives the connection up (proxy.md finding 1, P67).
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MAX_STREAMS as u32;
 
 /// One upstream's HTTP/2 connections in one worker.
 pub(super) struct Pool {
@@ -136,8 +142,16 @@ impl Conn {
         let first = poll_fn(|cx| heard.poll(cx));
         let silent = tokio::time::timeout_at(clock::in_(limits.tls_timeout), first).await.is_err();
         let over = poll_fn(|cx| Poll::Ready(Pin::new(&mut driver).poll(cx).is_ready())).await;
-        if silent || over {
-            return Err(NoConnection::Unspoken(Alpn::Http2));
+        match (&dialer.target, silent || over) {
+            (_, false) => {}
+            // It was agreed on: that the server then failed says nothing about what it speaks.
+            (Target::Tls { .. }, true) if silent => {
+                return Err(dialer.failed("it agreed on HTTP/2 and said nothing"));
+            }
+            (Target::Tls { .. }, true) => {
+                return Err(dialer.failed("it agreed on HTTP/2 and closed the connection"));
+            }
+            (_, true) => return Err(NoConnection::Unspoken(Alpn::Http2)),
         }
         let conn = Rc::new(Self {
             sender: RefCell::new(sender),
@@ -159,7 +173,7 @@ impl Conn {
 
     /// A server that allows none at all gets one at a time: it will say what it means.
     fn note_limit(&self, driver: &Driver) {
-        self.most.set(driver.current_max_send_streams().max(1));
+        self.most.set(driver.current_max_send_streams().clamp(1, MAX_STREAMS));
     }
 }
 

@@ -26,7 +26,7 @@ use self::connect::{Dialer, NoConnection};
 use self::failure::{Failure, Spare};
 use super::Limits;
 use super::authorize::Authorizer;
-use super::body::RequestBody;
+use super::body::{RequestBody, Upload};
 use super::error::ProxyError;
 use crate::clock::Stopwatch;
 use crate::tls::{Alpn, Tls};
@@ -304,6 +304,14 @@ impl Hold {
     pub(super) fn let_go(self) {
         if let Self::Http1(mut lease) = self {
             lease.give_back();
+        }
+    }
+
+    /// What the caller uploads meanwhile.
+    pub(super) fn upload(&mut self) -> Upload {
+        match self {
+            Self::Http1(lease) => lease.exchange().1.clone(),
+            Self::Http2(stream) => stream.exchange().1.clone(),
         }
     }
 

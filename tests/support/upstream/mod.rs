@@ -66,6 +66,9 @@ struct Memory {
     open: usize,
     /// Challenges for requests to come, whatever their token.
     dislikes: VecDeque<Option<String>>,
+    hang_up: bool,
+    /// Bytes of answers that were taken from `/bytes` and its like.
+    poured: usize,
 }
 
 impl Upstream {
@@ -146,6 +149,11 @@ impl Upstream {
         self.shared.released.send_modify(|count| *count += 1);
     }
 
+    /// Closes the next connection as soon as it is clear which protocol is spoken.
+    pub(crate) fn hang_up_once(&self) {
+        self.shared.memory().hang_up = true;
+    }
+
     /// Closes every connection at once, idle or not.
     pub(crate) fn close_connections(&self) {
         self.shared.closing.send_modify(|count| *count += 1);
@@ -169,6 +177,11 @@ impl Upstream {
     /// How many requests had which token.
     pub(crate) fn tally(&self) -> Tally {
         self.shared.memory().tally
+    }
+
+    /// How many bytes of long answers have been handed over for sending.
+    pub(crate) fn poured(&self) -> usize {
+        self.shared.memory().poured
     }
 
     /// How many connections have come in, and how many of them are open.
@@ -239,6 +252,9 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, tls: Option<Arc<ServerCon
         Wire::Plain(_) => false,
         Wire::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
     };
+    if std::mem::take(&mut shared.memory().hang_up) {
+        return;
+    }
     let heads = Heads::default();
     let io = TokioIo::new(Tap { wire, heads: heads.clone() });
     if http2 || negotiated {

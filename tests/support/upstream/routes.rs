@@ -55,14 +55,14 @@ pub(super) async fn answer(
     Ok(match route {
         "status" => status(&shared, number, request, rest).await,
         "sse" => events(&shared, &request),
-        "bytes" => bytes(count),
+        "bytes" => bytes(shared, count),
         "upload" => upload(&shared, number, request).await,
         "echo-stream" => echo_stream(shared, number, request),
         "ignore" => Response::new(Feed::whole("ignored\n")),
         "trailers" => trailers(&shared, number, request).await,
         "slow" => slow(&shared, number, request, released).await,
-        "stall" => stall(count, released),
-        "break" => break_off(count),
+        "stall" => stall(shared, count, released),
+        "break" => break_off(shared, count),
         "ws" => websocket::upgrade(request),
         _ => echo(&shared, number, request).await,
     })
@@ -226,26 +226,26 @@ async fn slow(
     reply(StatusCode::OK, "text/plain", "at last\n")
 }
 
-fn bytes(count: usize) -> Response<Feed> {
+fn bytes(shared: Arc<Shared>, count: usize) -> Response<Feed> {
     let (feeder, feed) = Feed::open();
-    tokio::spawn(async move { pour(&feeder, 0, count).await });
+    tokio::spawn(async move { pour(&shared, &feeder, 0, count).await });
     sized(feed, count)
 }
 
-fn stall(count: usize, mut released: watch::Receiver<u64>) -> Response<Feed> {
+fn stall(shared: Arc<Shared>, count: usize, mut released: watch::Receiver<u64>) -> Response<Feed> {
     let (feeder, feed) = Feed::open();
     tokio::spawn(async move {
-        pour(&feeder, 0, count).await;
+        pour(&shared, &feeder, 0, count).await;
         let _gone = released.changed().await;
-        pour(&feeder, count, 2 * count).await;
+        pour(&shared, &feeder, count, 2 * count).await;
     });
     sized(feed, 2 * count)
 }
 
-fn break_off(count: usize) -> Response<Feed> {
+fn break_off(shared: Arc<Shared>, count: usize) -> Response<Feed> {
     let (feeder, feed) = Feed::open();
     tokio::spawn(async move {
-        pour(&feeder, 0, count).await;
+        pour(&shared, &feeder, 0, count).await;
         let _left = feeder.send(Err(io::ErrorKind::ConnectionAborted.into())).await;
     });
     sized(feed, 2 * count)
@@ -257,12 +257,14 @@ fn sized(feed: Feed, length: usize) -> Response<Feed> {
     response
 }
 
-async fn pour(feeder: &Feeder, from: usize, to: usize) {
+async fn pour(shared: &Shared, feeder: &Feeder, from: usize, to: usize) {
     for start in (from..to).step_by(PIECE) {
         let piece: Bytes = (start..to.min(start + PIECE)).map(pattern).collect();
+        let length = piece.len();
         if feeder.send(Ok(Frame::data(piece))).await.is_err() {
             return;
         }
+        shared.memory().poured += length;
     }
 }
 
