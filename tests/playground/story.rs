@@ -17,16 +17,21 @@ const LOOKS: u32 = 250;
 /// What there is, and what to try.
 pub(crate) fn opening(stage: &Stage) -> String {
     let (proxy, admin) = (stage.proxy, stage.admin);
+    let here = format!("http://localhost:{proxy}");
+    let tries = [
+        (format!("curl {here}/echo"), "what the upstream sees, your header replaced"),
+        (format!("curl {here}/upload -T FILE"), "length and SHA-256 of what arrived"),
+        (format!("curl -N {here}/sse"), "events, one for each `event` typed here"),
+        (format!("curl -i {}/echo", stage.upstream.url()), "past bearerd: 401"),
+    ];
+    let tries: String = tries.map(|(command, what)| format!("  {command:<42}  {what}\n")).concat();
     format!(
         "\n\
          bearerd stands between you and an upstream that wants a good access token on every request.\n\
          Tokens live {EXPIRES_IN} s here, each refresh token works once, and one that comes twice ends everything.\n\
          \n\
          Try, in another terminal:\n\
-         \x20 curl http://localhost:{proxy}/echo              what the upstream sees, your header replaced\n\
-         \x20 curl http://localhost:{proxy}/upload -T FILE    length and SHA-256 of what arrived\n\
-         \x20 curl -N http://localhost:{proxy}/sse            events, one for each `event` typed here\n\
-         \x20 curl -i {past:<33}past bearerd: 401\n\
+         {tries}\
          \n\
          Look at:\n\
          \x20 {config}\n\
@@ -36,7 +41,6 @@ pub(crate) fn opening(stage: &Stage) -> String {
          Type here:\n\
          {commands}\
          \x20 Ctrl-C    the end\n",
-        past = format!("{}/echo", stage.upstream.url()),
         config = stage.config.display(),
         state = stage.state.display(),
         commands = crate::commands::help(),

@@ -61,12 +61,18 @@ signal.signal(signal.SIGINT, break_off)
 class Process:
     """A child whose lines are collected, and which never outlives the test."""
 
-    def __init__(self, command, env=None):
+    def __init__(self, command, env=None, cwd=None):
         self.command = [str(part) for part in command]
         self.tail = collections.deque(maxlen=40)
         self.output, self.errors = queue.Queue(), queue.Queue()
         self.child = subprocess.Popen(
-            self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+            self.command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=env,
+            cwd=cwd,
         )
         running.add(self.child)
         streams = ((self.child.stdout, self.output), (self.child.stderr, self.errors))
@@ -94,6 +100,11 @@ class Process:
         except ValueError:
             return {}
 
+    def type(self, text):
+        """Types on its standard input."""
+        self.child.stdin.write(text)
+        self.child.stdin.flush()
+
     def story(self, what):
         """What it did, with the last that it said."""
         said = "\n    ".join(self.tail) or "nothing"
@@ -112,8 +123,8 @@ class Process:
         running.discard(self.child)
         for reader in self.readers:
             reader.join(PATIENCE)
-        self.child.stdout.close()
-        self.child.stderr.close()
+        for stream in (self.child.stdin, self.child.stdout, self.child.stderr):
+            stream.close()
         return self.child.returncode
 
 
