@@ -1,15 +1,18 @@
 //! `kill -9` in the middle of everything: the grant survives, but for the one window that nobody can close.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use bearerd::clock::Stopwatch;
 use bearerd::secret::RefreshToken;
+use tokio::sync::watch;
 
 use super::stage::{Stage, strict};
 use crate::support::authorization_server::Exchange;
 use crate::support::process::field;
+use crate::support::raw::Peer;
 use crate::support::wanted;
 
 /// How many times.
@@ -60,9 +63,33 @@ fn median(mut spans: Vec<Duration>) -> Duration {
     spans[spans.len() / 2]
 }
 
+/// Requests one after another, wherever the proxy is now, until nobody tells any more; returns how many were answered
+/// well. One that meets a kill ends with its connection; one that finds no token is told so.
+async fn steady_load(mut whereabouts: watch::Receiver<SocketAddr>) -> usize {
+    let mut good = 0;
+    while whereabouts.has_changed().is_ok() {
+        let proxy = *whereabouts.borrow_and_update();
+        let Some(mut peer) = Peer::try_connect(proxy).await else {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            continue;
+        };
+        while let Some(reply) = peer.ask_if_open("GET /echo HTTP/1.1\r\nHost: localhost\r\n\r\n").await {
+            assert!([200, 401, 503].contains(&reply.status()), "{}", reply.text());
+            good += usize::from(reply.status() == 200);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            if whereabouts.has_changed().unwrap_or(true) {
+                break;
+            }
+        }
+    }
+    good
+}
+
 #[tokio::test]
 async fn the_grant_survives_every_kill_but_those_in_the_one_window() {
     let mut stage = Stage::of(strict(2)).await;
+    let (proxy, whereabouts) = watch::channel(stage.proxy);
+    let load = tokio::spawn(steady_load(whereabouts));
     let (mut survived, mut lost, mut windows) = (0, Vec::new(), Vec::new());
     for round in 0..kills() {
         stage.recovers().await;
@@ -88,8 +115,11 @@ async fn the_grant_survives_every_kill_but_those_in_the_one_window() {
             survived += 1;
         }
         stage.restart().await;
+        proxy.send_replace(stage.proxy);
     }
     stage.recovers().await;
+    drop(proxy);
+    println!("{} requests of the load were answered well", load.await.unwrap());
     println!("{survived} of {} kills survived, {} fell into the window: {lost:?}", kills(), lost.len());
     let (window, disk) = (median(windows), disk(stage.home.path()));
     println!("from the last byte to the durable rename: median {window:?}; a durable rename alone: {disk:?}");
