@@ -3,6 +3,7 @@
 mod canaries;
 mod carrying;
 mod kills;
+mod limits;
 mod load;
 mod memory;
 mod operating;
