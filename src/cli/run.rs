@@ -125,3 +125,16 @@ fn inherited() -> Inherited {
 fn tell_systemd(state: sd_notify::NotifyState<'_>) {
     let _ = sd_notify::notify(&[state]);
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use rustix::process::{DumpableBehavior, dumpable_behavior};
+
+    use super::*;
+
+    #[test]
+    fn no_core_file_is_written() {
+        forbid_core_dumps();
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+    }
+}

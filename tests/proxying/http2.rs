@@ -342,3 +342,25 @@ async fn a_server_that_failed_after_agreeing_on_http2_is_asked_in_http2_again() 
     assert_eq!(ask(&caller, get("/echo")).await.0, 200);
     assert_eq!(versions(&upstream), [Version::HTTP_2]);
 }
+
+#[tokio::test]
+async fn an_old_connection_is_replaced_and_one_that_rests_is_closed() {
+    let upstream = Upstream::open();
+    let mut options = prior_knowledge_of(upstream.address());
+    options.limits.upstream_age = Duration::from_millis(300);
+    options.limits.upstream_idle = Duration::from_millis(300);
+    let front = options.start();
+    let mut peer = Peer::connect(front.address).await;
+    let mut held = Peer::connect(front.address).await;
+    held.send("GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    upstream.wait_for("the request", |upstream| upstream.tally().requests == 1).await;
+    let renewed = async {
+        while upstream.connections().0 < 2 {
+            assert_eq!(peer.get("/echo", "localhost").await.status(), 200);
+        }
+    };
+    in_time("a second connection", renewed).await;
+    upstream.release();
+    assert_eq!(held.reply().await.status(), 200, "what was on the old one is answered");
+    upstream.wait_for("no connection", |upstream| upstream.connections().1 == 0).await;
+}
