@@ -7,3 +7,4 @@ mod http2;
 mod refusals;
 mod stalls;
 mod timeouts;
+mod traps;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use http::{Method, Response, StatusCode};
 use serde_json::json;
 
@@ -216,7 +216,7 @@ impl ProxyError {
     /// The answer: problem+json (RFC 9457), `Proxy-Status` (RFC 9209), never a `WWW-Authenticate`.
     #[must_use]
     pub fn into_response(self) -> Response<Bytes> {
-        let (word, status, registered) = self.code.facts();
+        let (word, status, _) = self.code.facts();
         let problem = json!({
             "type": format!("{TYPES}{word}"),
             "title": status.canonical_reason().unwrap_or(word),
@@ -227,8 +227,21 @@ impl ProxyError {
         let mut response = Response::new(Bytes::from(format!("{problem}\n")));
         *response.status_mut() = status;
         let headers = response.headers_mut();
+        self.describe(headers);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(allow) = self.allow {
+            headers.insert(ALLOW, allow);
+        }
+        if self.close {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    /// What every answer of the proxy's own says in fields: `Proxy-Status`, and when to ask again.
+    pub(super) fn describe(&self, headers: &mut HeaderMap) {
+        let (word, _, registered) = self.code.facts();
         let proxy_status = format!("bearerd; error={registered}; details=\"{word}\"");
         if let Ok(value) = HeaderValue::try_from(proxy_status) {
             headers.insert("proxy-status", value);
@@ -238,13 +251,6 @@ impl ProxyError {
             let seconds = span.as_secs() + u64::from(span.subsec_nanos() > 0);
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
-        if let Some(allow) = self.allow {
-            headers.insert(ALLOW, allow);
-        }
-        if self.close {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
     }
 }
 

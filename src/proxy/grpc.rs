@@ -9,13 +9,15 @@ use super::error::{Code, ProxyError};
 /// Whether the caller speaks gRPC.
 pub(super) fn is_spoken(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
+    let rest = kind.and_then(|kind| kind.strip_prefix(b"application/grpc"));
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 
 /// A response whose head is its trailers: 200, the status, and the sentence.
 pub(super) fn answer(error: &ProxyError) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
+    error.describe(headers);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(status(error.code())));
     if let Ok(message) = HeaderValue::try_from(message(error)) {

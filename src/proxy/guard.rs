@@ -59,10 +59,19 @@ pub struct Guard {
 /// What follows for a request that was not refused.
 #[derive(Debug)]
 pub enum Admission<'a> {
-    /// It may go on; the host it asked for, lower case and without port. HTTP/1.0 may name none.
-    Forward(Option<Cow<'a, str>>),
+    /// It may go on to a route that takes this host.
+    Forward(Host<'a>),
     /// A preflight of an allowed origin: answered here, never forwarded.
     Answer(Response<Bytes>),
+}
+
+/// The host that a request asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host<'a> {
+    /// Lower case and without port. HTTP/1.0 may name none.
+    pub name: Option<Cow<'a, str>>,
+    /// It is allowed for the routes of this host alone.
+    pub of_routes: bool,
 }
 
 impl Guard {
@@ -78,56 +87,76 @@ impl Guard {
     /// 400, 403 or 405, before any token has been looked at.
     pub fn admit<'a>(&self, head: &'a Parts) -> Result<Admission<'a>, ProxyError> {
         well_formed(head)?;
-        let host = host_of(head)?;
-        if let Some(host) = &host
-            && !self.params.allowed_hosts.iter().chain(&self.route_hosts).any(|allowed| allowed == host)
-        {
-            return Err(ProxyError::new(
-                Code::HostNotAllowed,
-                "The request's Host is not one of `guard.allowed_hosts`.",
-            ));
+        let name = host_of(head)?;
+        let is_in = |hosts: &[String]| name.as_ref().is_none_or(|name| hosts.iter().any(|host| host == name));
+        let of_routes = !is_in(&self.params.allowed_hosts);
+        if of_routes && !is_in(&self.route_hosts) {
+            return Err(host_not_allowed());
         }
-        let listed = self.check_origin(head)?;
-        self.check_fetch_site(head, listed)?;
+        self.check_origin(head)?;
+        self.check_fetch_site(head)?;
         if head.method == Method::OPTIONS && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
-            return preflight(head, listed).map(Admission::Answer);
+            return self.preflight(&head.headers).map(Admission::Answer);
         }
-        Ok(Admission::Forward(host))
+        Ok(Admission::Forward(Host { name, of_routes }))
     }
 
-    /// The listed origin that a request comes from: its page may read the answer.
+    /// The origin that a request comes from, if its page may read the answer: a listed one, or any with
+    /// `browser = "off"`.
     #[must_use]
-    pub fn listed_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+    pub fn reader(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let mut origins = headers.get_all(ORIGIN).iter();
         let (origin, None) = (origins.next()?, origins.next()) else { return None };
-        let text = origin.to_str().ok()?.to_ascii_lowercase();
-        (text != "null" && self.params.allowed_origins.contains(&text)).then(|| origin.clone())
+        let is_listed = || {
+            let text = origin.to_str().unwrap_or_default().to_ascii_lowercase();
+            text != "null" && self.params.allowed_origins.contains(&text)
+        };
+        (self.params.browser == Browser::Off || is_listed()).then(|| origin.clone())
     }
 
-    /// Whether the request comes from a listed origin; an error when it comes from one that may not ask.
-    fn check_origin(&self, head: &Parts) -> Result<bool, ProxyError> {
-        if !head.headers.contains_key(ORIGIN) {
-            return Ok(false);
-        }
-        match self.params.browser {
-            _ if self.listed_origin(&head.headers).is_some() => Ok(true),
-            Browser::Off => Ok(false),
-            Browser::SameOrigin if is_same_origin(head) => Ok(false),
-            _ => Err(foreign_page()),
-        }
+    /// An error when the request comes from an origin that may not ask.
+    fn check_origin(&self, head: &Parts) -> Result<(), ProxyError> {
+        let may_ask = !head.headers.contains_key(ORIGIN)
+            || self.params.browser == Browser::Off
+            || self.reader(&head.headers).is_some()
+            || self.params.browser == Browser::SameOrigin && is_same_origin(head);
+        if may_ask { Ok(()) } else { Err(foreign_page()) }
     }
 
     /// Browsers alone send Sec-Fetch-Site. `same-site` is another port of this machine, and as foreign as any.
-    fn check_fetch_site(&self, head: &Parts, listed: bool) -> Result<(), ProxyError> {
+    fn check_fetch_site(&self, head: &Parts) -> Result<(), ProxyError> {
         let mut sites = head.headers.get_all("sec-fetch-site").iter();
         let allowed = match self.params.browser {
             Browser::Off => true,
-            _ if listed => true,
             Browser::Deny => sites.next().is_none(),
             Browser::SameOrigin => sites.all(|site| site == "same-origin" || site == "none"),
         };
-        if allowed { Ok(()) } else { Err(foreign_page()) }
+        if allowed || self.reader(&head.headers).is_some() { Ok(()) } else { Err(foreign_page()) }
     }
+
+    /// The answer to a preflight: 204 for a page that may read the answer to what it announces.
+    fn preflight(&self, headers: &HeaderMap) -> Result<Response<Bytes>, ProxyError> {
+        if self.reader(headers).is_none() {
+            return Err(foreign_page());
+        }
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        let asked = [
+            (ACCESS_CONTROL_REQUEST_METHOD, ACCESS_CONTROL_ALLOW_METHODS),
+            (ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_ALLOW_HEADERS),
+        ];
+        for (asked, allowed) in asked {
+            if let Some(value) = headers.get(asked) {
+                response.headers_mut().insert(allowed, value.clone());
+            }
+        }
+        Ok(response)
+    }
+}
+
+/// 403 for a Host that is not allowed, or not for the route that would take the request.
+pub(super) fn host_not_allowed() -> ProxyError {
+    ProxyError::new(Code::HostNotAllowed, "The request's Host is not one of `guard.allowed_hosts`.")
 }
 
 fn foreign_page() -> ProxyError {
@@ -178,8 +207,8 @@ fn host_of(head: &Parts) -> Result<Option<Cow<'_, str>>, ProxyError> {
             return Err(malformed("The request's target and its Host disagree."));
         }
         (Some(host), _) => host,
-        (None, Some(target)) if head.version == Version::HTTP_2 => target,
-        (None, _) if head.version == Version::HTTP_10 => return Ok(None),
+        (None, Some(target)) if head.version != Version::HTTP_11 => target,
+        (None, None) if head.version == Version::HTTP_10 => return Ok(None),
         (None, _) => return Err(malformed("The request has no Host.")),
     };
     parse_host(named).map(Some).ok_or_else(|| malformed("The request's Host is not a host."))
@@ -214,29 +243,10 @@ fn is_same_origin(head: &Parts) -> bool {
     host.is_some_and(|host| origin.as_bytes().eq_ignore_ascii_case(format!("http://{host}").as_bytes()))
 }
 
-/// Lets the page of a listed origin read an answer; what the upstream said of other origins is no concern of its.
+/// Lets the page of this origin read an answer, whatever the upstream said of others.
 pub fn let_read(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.append(VARY, HeaderValue::from_static("Origin"));
-}
-
-/// The answer to a preflight: 204 with the exact origin when it is listed.
-fn preflight(head: &Parts, listed: bool) -> Result<Response<Bytes>, ProxyError> {
-    let Some(origin) = head.headers.get(ORIGIN).filter(|_| listed) else { return Err(foreign_page()) };
-    let mut response = Response::new(Bytes::new());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    let headers = response.headers_mut();
-    let_read(headers, origin.clone());
-    let asked = [
-        (ACCESS_CONTROL_REQUEST_METHOD, ACCESS_CONTROL_ALLOW_METHODS),
-        (ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_ALLOW_HEADERS),
-    ];
-    for (asked, allowed) in asked {
-        if let Some(value) = head.headers.get(asked) {
-            headers.insert(allowed, value.clone());
-        }
-    }
-    Ok(response)
 }
 
 #[cfg(test)]

@@ -20,18 +20,12 @@ const HOP_BY_HOP: [HeaderName; 6] = [
     TRANSFER_ENCODING,
 ];
 
-/// Fields of a caller's that would speak for it, or say where it is: consumed here (P6, P28).
-const CONSUMED: [HeaderName; 9] = [
-    PROXY_AUTHORIZATION,
-    EXPECT,
-    FORWARDED,
-    HeaderName::from_static("dpop"),
-    HeaderName::from_static("x-forwarded-access-token"),
-    HeaderName::from_static("x-forwarded-for"),
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-proto"),
-    HeaderName::from_static("x-forwarded-port"),
-];
+/// Fields of a caller's that would speak for it, or say where it is: consumed here (P6, P28), with all that
+/// [`FORWARDED_AS`] begins.
+const CONSUMED: [HeaderName; 4] = [PROXY_AUTHORIZATION, EXPECT, FORWARDED, HeaderName::from_static("dpop")];
+
+/// How proxies before us name what they know of a caller; ours is the first.
+const FORWARDED_AS: &str = "x-forwarded-";
 
 /// What `Connection` may not take away: fields that the message needs, and those that the proxy itself adds (P2, P3).
 const NOT_NOMINATED: [HeaderName; 7] = [AUTHORIZATION, HOST, CONTENT_LENGTH, COOKIE, TRAILER, VIA, TE];
@@ -52,6 +46,12 @@ pub fn prepare_request(head: &mut request::Parts, via: bool) -> Result<(), Proxy
         ));
     }
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    if headers.get_all(TRANSFER_ENCODING).iter().nth(1).is_some() {
+        // Some would unwrap the body twice, some once (RFC 9112 §6.1): whoever is behind us may be of the others.
+        return Err(
+            ProxyError::new(Code::Malformed, "The request names its transfer coding twice.").closing()
+        );
+    }
     if codings.any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
         return Err(ProxyError::new(
             Code::NotImplemented,
@@ -62,9 +62,7 @@ pub fn prepare_request(head: &mut request::Parts, via: bool) -> Result<(), Proxy
     let wants_trailers = has_token(headers, &TE, "trailers");
     strip_hop_by_hop(headers);
     headers.remove(TE);
-    for name in &CONSUMED {
-        headers.remove(name);
-    }
+    consume(headers);
     if wants_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
@@ -84,6 +82,24 @@ pub fn prepare_trailers(trailers: &mut HeaderMap) {
     strip_hop_by_hop(trailers);
     for name in &NOT_IN_TRAILERS {
         trailers.remove(name);
+    }
+}
+
+/// The same for a caller's, which loses there what it may not say in the head either: `credential` is where the token
+/// goes.
+pub fn prepare_request_trailers(trailers: &mut HeaderMap, credential: &HeaderName) {
+    prepare_trailers(trailers);
+    consume(trailers);
+    trailers.remove(credential);
+}
+
+fn consume(headers: &mut HeaderMap) {
+    for name in &CONSUMED {
+        headers.remove(name);
+    }
+    let is_forwarded = |name: &&HeaderName| name.as_str().starts_with(FORWARDED_AS);
+    while let Some(name) = headers.keys().find(is_forwarded).cloned() {
+        headers.remove(name);
     }
 }
 
@@ -203,6 +219,8 @@ mod tests {
             ("x-forwarded-for", "1"),
             ("x-forwarded-host", "1"),
             ("x-forwarded-proto", "1"),
+            ("x-forwarded-client-cert", "1"),
+            ("x-forwarded-email", "1"),
             ("expect", "100-Continue"),
         ]);
         assert_eq!(left.unwrap(), []);
@@ -225,6 +243,8 @@ mod tests {
     fn what_cannot_be_carried_is_said() {
         assert_eq!(prepared(&[("expect", "foo")]), Err("expectation_failed"));
         assert_eq!(prepared(&[("transfer-encoding", "gzip, chunked")]), Err("not_implemented"));
+        let twice = [("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")];
+        assert_eq!(prepared(&twice), Err("malformed"));
     }
 
     #[test]
@@ -259,5 +279,10 @@ mod tests {
         }
         prepare_trailers(&mut trailers);
         assert_eq!(shown(&trailers), pairs(&[("x-sum", "7")]));
+        for name in ["proxy-authorization", "x-forwarded-for", "dpop", "x-api-key"] {
+            trailers.insert(HeaderName::from_static(name), HeaderValue::from_static("x"));
+        }
+        prepare_request_trailers(&mut trailers, &HeaderName::from_static("x-api-key"));
+        assert_eq!(shown(&trailers), pairs(&[("x-sum", "7")]), "nor what a caller may not say");
     }
 }

@@ -23,13 +23,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::UPGRADE;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 
 use self::authorize::Authorizer;
 use self::body::{Body, RequestBody, Upload};
 use self::error::{Code, ProxyError};
-use self::guard::{Admission, Guard};
+use self::guard::{Admission, Guard, Host};
 use self::upstream::Upstream;
 use crate::clock::{Clock, Stopwatch};
 use crate::metrics::{RouteSeries, Shard};
@@ -139,10 +139,10 @@ impl Proxy {
             Admission::Forward(host) => host,
             Admission::Answer(answer) => return Ok(answer.map(Body::from_bytes)),
         };
-        let route = self.route(host.as_deref(), &head)?;
+        let route = self.route(&host, &head)?;
         taken.set(Some(route));
         let target = route::target(&route.params, &head.uri)?;
-        let body = RequestBody::new(body, self.limits().body_timeout);
+        let body = RequestBody::new(body, self.limits().body_timeout, route.params.credential.header());
         let authorizer = self.authorizer(route, &body.upload()).await?;
         if head.headers.contains_key(UPGRADE) && upgrade::is_asked(&head) && body.upload().is_none() {
             return Box::pin(self.switch(route, &authorizer, head, target)).await;
@@ -160,6 +160,8 @@ impl Proxy {
             _ => {}
         }
         headers::prepare_response(response.headers_mut());
+        // A message has the version of who sends it (RFC 9112 §2.3); hyper writes what its caller speaks.
+        *response.version_mut() = Version::HTTP_11;
         let silence = self.limits().stream_idle_timeout;
         Ok(response.map(|body| Body::from_upstream(body, hold, silence)))
     }
@@ -184,7 +186,7 @@ impl Proxy {
         upgrade::answered(answer, self.limits().stream_idle_timeout).await
     }
 
-    fn route(&self, host: Option<&str>, head: &http::request::Parts) -> Result<&Route, ProxyError> {
+    fn route(&self, host: &Host<'_>, head: &http::request::Parts) -> Result<&Route, ProxyError> {
         let index = self.table.find(host, &head.method, head.uri.path())?;
         self.routes.get(index).ok_or_else(|| ProxyError::new(Code::Internal, "The route is not there."))
     }
@@ -213,7 +215,7 @@ impl Proxy {
             method: request.method().clone(),
             uri: (self.setup.access != Access::Off).then(|| request.uri().clone()),
             is_grpc: grpc::is_spoken(request.headers()),
-            page: self.guard.listed_origin(request.headers()),
+            page: self.guard.reader(request.headers()),
         }
     }
 
@@ -271,7 +273,7 @@ struct Asked {
     /// None when nothing is logged.
     uri: Option<Uri>,
     is_grpc: bool,
-    /// The listed origin whose page may read the answer.
+    /// The origin whose page may read the answer.
     page: Option<HeaderValue>,
 }
 

@@ -6,6 +6,7 @@ use http::uri::PathAndQuery;
 use http::{Method, Uri};
 
 use super::error::{Code, ProxyError};
+use super::guard::{self, Host};
 use super::upstream;
 use crate::token::{Credential, GrantName};
 
@@ -65,15 +66,18 @@ impl Table {
     /// The index of the route that a request takes.
     ///
     /// # Errors
-    /// 404 without one, 405 when it does not take the method, 400 for a path that two readers could read differently.
-    pub fn find(&self, host: Option<&str>, method: &Method, path: &str) -> Result<usize, ProxyError> {
+    /// 404 without one, 403 without one for a host that is allowed for its own routes alone, 405 when it does not take
+    /// the method, 400 for a path that two readers could read differently.
+    pub fn find(&self, host: &Host<'_>, method: &Method, path: &str) -> Result<usize, ProxyError> {
         if self.by_path && is_ambiguous(path) {
             let why = "The path holds dot segments, `%2f`, `%5c` or `\\`, and paths choose routes here.";
             return Err(ProxyError::new(Code::Malformed, why));
         }
-        let found = self.entries.iter().find(|entry| entry.takes(host, path));
-        let entry =
-            found.ok_or_else(|| ProxyError::new(Code::NoRoute, "No route has this path and host."))?;
+        let entry = match self.entries.iter().find(|entry| entry.takes(host, path)) {
+            Some(entry) => entry,
+            None if host.of_routes => return Err(guard::host_not_allowed()),
+            None => return Err(ProxyError::new(Code::NoRoute, "No route has this path and host.")),
+        };
         match &entry.methods {
             Some(methods) if !methods.contains(method) => {
                 Err(ProxyError::method_not_allowed(format!("This route does not take {method}."), methods))
@@ -89,8 +93,11 @@ impl Entry {
         Self { index, host: route.host.clone(), prefix, methods: route.methods.clone() }
     }
 
-    fn takes(&self, host: Option<&str>, path: &str) -> bool {
-        let host_fits = self.host.as_deref().is_none_or(|wanted| host == Some(wanted));
+    fn takes(&self, host: &Host<'_>, path: &str) -> bool {
+        let host_fits = match &self.host {
+            Some(wanted) => host.name.as_deref() == Some(wanted),
+            None => !host.of_routes,
+        };
         let rest = path.strip_prefix(self.prefix.as_str());
         host_fits && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || path == "*")
     }
@@ -140,7 +147,9 @@ mod tests {
     }
 
     fn found(table: &Table, host: &str, path: &str) -> Result<usize, &'static str> {
-        table.find(Some(host), &Method::GET, path).map_err(|error| error.code().word())
+        let of_routes = host != "localhost";
+        let host = Host { name: Some(host.into()), of_routes };
+        table.find(&host, &Method::GET, path).map_err(|error| error.code().word())
     }
 
     #[test]
@@ -166,6 +175,13 @@ mod tests {
         assert_eq!(found(&table, "api.internal", "/a"), Ok(1));
         assert_eq!(found(&table, "localhost", "/a"), Ok(0));
         assert_eq!(found(&table, "localhost", "/b"), Err("no_route"));
+        let table = Table::new(&[route("/", None, ""), route("/crm", Some("api.internal"), "")]);
+        assert_eq!(found(&table, "api.internal", "/crm/1"), Ok(1));
+        assert_eq!(
+            found(&table, "api.internal", "/other"),
+            Err("host_not_allowed"),
+            "allowed for its route alone"
+        );
     }
 
     #[test]
@@ -182,7 +198,8 @@ mod tests {
     #[test]
     fn a_method_that_a_route_does_not_take_is_405() {
         let only = Params { methods: Some(vec![Method::GET]), ..route("/", None, "") };
-        let refused = Table::new(&[only]).find(None, &Method::POST, "/").unwrap_err();
+        let refused =
+            Table::new(&[only]).find(&Host { name: None, of_routes: false }, &Method::POST, "/").unwrap_err();
         assert_eq!(refused.into_response().headers()["allow"], "GET");
     }
 

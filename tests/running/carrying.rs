@@ -89,15 +89,6 @@ async fn a_body_that_breaks_off_upstream_breaks_off_for_the_caller() {
 }
 
 #[tokio::test]
-async fn an_upload_goes_on_while_nobody_reads_the_answer() {
-    const LENGTH: usize = 64 * 1024 * 1024;
-    let stage = Stage::of(strict(60)).await;
-    let mut peer = Peer::connect(stage.proxy).await;
-    peer.send(format!("POST /ignore HTTP/1.1\r\nHost: localhost\r\nContent-Length: {LENGTH}\r\n\r\n")).await;
-    assert_eq!(peer.head().await.status(), 200, "the answer comes while the upload waits");
-}
-
-#[tokio::test]
 async fn an_upstream_that_cannot_be_reached_is_named() {
     let stage = Stage::of(strict(60)).await;
     stage.recovers().await;

@@ -8,19 +8,21 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
+use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::BodyError;
 use super::patience::Patience;
-use super::{BodyError, filtered};
 use crate::proxy::error::{Code, ProxyError};
+use crate::proxy::headers;
 
 /// How much is read ahead, and how much is remembered.
 const ENOUGH: usize = 64 * 1024;
@@ -55,6 +57,8 @@ struct Shared {
     starved: bool,
     fault: Option<Fault>,
     limit: Option<Duration>,
+    /// Where the token goes.
+    credential: HeaderName,
     patience: Patience,
 }
 
@@ -75,13 +79,25 @@ enum Sent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     Broken,
+    Malformed,
     Silent,
 }
 
+impl Fault {
+    /// A chunk that is none is told from a caller that went away by the kind of what lies below hyper's error.
+    fn of(error: &hyper::Error) -> Self {
+        let below = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+        match below.map(io::Error::kind) {
+            Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Self::Malformed,
+            _ => Self::Broken,
+        }
+    }
+}
+
 impl RequestBody {
-    /// `incoming`, which may be silent for as long as `limit`.
+    /// `incoming`, which may be silent for as long as `limit`; its trailers may not hold `credential`.
     #[must_use]
-    pub fn new(incoming: Incoming, limit: Option<Duration>) -> Self {
+    pub fn new(incoming: Incoming, limit: Option<Duration>, credential: &HeaderName) -> Self {
         if incoming.is_end_stream() {
             return Self::none();
         }
@@ -98,6 +114,7 @@ impl RequestBody {
             starved: false,
             fault: None,
             limit,
+            credential: credential.clone(),
             patience: Patience::default(),
         };
         Self { shared: Some(Rc::new(RefCell::new(shared))), turn: 0 }
@@ -193,15 +210,18 @@ impl Shared {
             }
             let frame = match polled {
                 None => return Poll::Ready(None),
-                Some(Ok(frame)) => filtered(frame),
+                Some(Ok(frame)) => frame,
                 Some(Err(error)) => {
-                    self.fault = Some(Fault::Broken);
+                    self.fault = Some(Fault::of(&error));
                     return Poll::Ready(Some(Err(BodyError::Broken(error))));
                 }
             };
             match frame.into_data().map_err(Frame::into_trailers) {
                 Ok(bytes) => return Poll::Ready(Some(Ok(Piece::Data(bytes)))),
-                Err(Ok(trailers)) => return Poll::Ready(Some(Ok(Piece::Trailers(trailers)))),
+                Err(Ok(mut trailers)) => {
+                    headers::prepare_request_trailers(&mut trailers, &self.credential);
+                    return Poll::Ready(Some(Ok(Piece::Trailers(trailers))));
+                }
                 Err(Err(_unknown)) => {}
             }
         }
@@ -287,11 +307,12 @@ impl Upload {
     /// What the caller did wrong, if it did.
     #[must_use]
     pub fn fault(&self) -> Option<ProxyError> {
-        let sentence = match self.0.as_ref()?.borrow().fault? {
-            Fault::Silent => "The request's body stopped coming.",
-            Fault::Broken => "The request's body broke off.",
+        let (code, sentence) = match self.0.as_ref()?.borrow().fault? {
+            Fault::Silent => (Code::RequestTimeout, "The request's body stopped coming."),
+            Fault::Broken => (Code::RequestTimeout, "The request's body broke off."),
+            Fault::Malformed => (Code::Malformed, "The request's body is not framed as it should be."),
         };
-        Some(ProxyError::new(Code::RequestTimeout, sentence).closing())
+        Some(ProxyError::new(code, sentence).closing())
     }
 
     /// From now on what is sent is remembered, up to a limit.

@@ -104,6 +104,9 @@ fn an_old_client_may_name_no_host() {
     let mut old = head("GET", "/", &[]);
     old.version = Version::HTTP_10;
     assert_eq!(code(&guard(Browser::Deny, &[]), &old), "forward");
+    let mut stranger = head("GET", "http://evil.example/x", &[]);
+    stranger.version = Version::HTTP_10;
+    assert_eq!(code(&guard(Browser::Deny, &[]), &stranger), "host_not_allowed", "its target names one");
 }
 
 #[test]
@@ -150,10 +153,13 @@ fn a_preflight_is_answered_here_and_only_for_a_listed_origin() {
         panic!("no answer")
     };
     assert_eq!(response.status(), StatusCode::NO_CONTENT);
-    assert_eq!(response.headers()[ACCESS_CONTROL_ALLOW_ORIGIN], "https://app.example");
-    assert_eq!(response.headers()[VARY], "Origin");
+    assert_eq!(response.headers()[ACCESS_CONTROL_ALLOW_METHODS], "PUT");
     let plain = [("host", "localhost"), ("access-control-request-method", "PUT")];
     assert_eq!(code(&guard, &head("OPTIONS", "/", &plain)), "origin_not_allowed", "never forwarded");
+    let off = self::guard(Browser::Off, &[]);
+    assert_eq!(code(&off, &ask("https://evil.example")), "answer", "off is off");
+    assert!(off.reader(&ask("https://evil.example").headers).is_some());
+    assert!(guard.reader(&ask("https://evil.example").headers).is_none());
 }
 
 #[test]
