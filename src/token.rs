@@ -358,7 +358,7 @@ impl Reader {
 
     /// Says that an upstream answered 401 to the token of this generation; a doubt about an older one changes nothing.
     pub fn doubt(&self, generation: u64) {
-        self.shared.doubted.store(generation, Ordering::Release);
+        self.shared.doubted.fetch_max(generation, Ordering::AcqRel);
         self.shared.attention.notify_one();
     }
 }

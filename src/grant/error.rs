@@ -80,6 +80,11 @@ impl RefreshError {
 
 impl From<StoreError> for RefreshError {
     fn from(error: StoreError) -> Self {
+        if let StoreError::Corrupt { aside: Some(_), .. } = &error {
+            // The refresh token that rested there may have come after every seed: none that is known is presented again.
+            let sentence = format!("The record was damaged: {error}. Sign in again, or provide a new seed.");
+            return Self::new(Class::Refused, "store_corrupt", sentence);
+        }
         Self::new(Class::Store, "store_unavailable", format!("The store cannot be used: {error}."))
     }
 }

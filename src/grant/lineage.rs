@@ -48,11 +48,20 @@ pub fn decide(
         (Some(record), Some(seed)) if !record.seeds.contains(&seed.fingerprint()) => {
             Ok(Line::Begins(begin(identity, Some(seed), record.seeds)))
         }
-        (Some(record), _) if needs_refresh_token && record.refresh_token.is_none() => Err(no_grant()),
+        (Some(record), seed) if needs_refresh_token && record.refresh_token.is_none() => {
+            Err(if seed.is_some() { seed_spent() } else { no_grant() })
+        }
         (Some(record), _) => Ok(Line::Rests(record)),
         (None, None) if needs_refresh_token => Err(no_grant()),
         (None, seed) => Ok(Line::Begins(begin(identity, seed, Vec::new()))),
     }
+}
+
+/// What stands in for a record that was damaged: the seed that is configured may be older than what rested there, so it
+/// counts as met, and only another one begins a line.
+#[must_use]
+pub fn after_damage(identity: &Identity, seed: Option<&RefreshToken>) -> Record {
+    Record { refresh_token: None, ..begin(identity, seed, Vec::new()) }
 }
 
 fn begin(
@@ -93,6 +102,15 @@ fn no_grant() -> RefreshError {
         Class::Refused,
         "no_grant",
         "There is no refresh token yet: configure a seed with `refresh_token = { file = … }`.",
+    )
+}
+
+fn seed_spent() -> RefreshError {
+    RefreshError::new(
+        Class::Refused,
+        "no_grant",
+        "There is no refresh token: the record was damaged, and the configured seed may have been replaced since. Sign in \
+         again, or provide a new seed.",
     )
 }
 

@@ -129,6 +129,17 @@ impl Params {
     }
 }
 
+impl Params {
+    /// Whether a token that these got is what `other` would get, too.
+    fn asks_like(&self, other: &Self) -> bool {
+        let asked = |params: &Self| {
+            let Self { flow, scopes, resource, audience, extra, .. } = params.clone();
+            (matches!(flow, Flow::ClientCredentials), scopes, resource, audience, extra)
+        };
+        asked(self) == asked(other)
+    }
+}
+
 /// How the authorization server's endpoints are found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Server {
@@ -220,8 +231,12 @@ impl Secret {
         let shown = path.display();
         let read = || -> std::io::Result<Vec<u8>> {
             use std::io::Read as _;
+            let file = open_at_once(path)?;
+            if !file.metadata()?.is_file() {
+                return Err(std::io::Error::other("it is no regular file"));
+            }
             let mut bytes = Vec::new();
-            std::fs::File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+            file.take(LARGEST + 1).read_to_end(&mut bytes)?;
             Ok(bytes)
         };
         let bytes = read().map_err(|error| format!("cannot read {shown}: {error}"))?;
@@ -242,4 +257,16 @@ impl Secret {
     pub fn read_refresh_token(&self) -> Result<RefreshToken, String> {
         self.read().map(|secret| RefreshToken::new(secret.expose()))
     }
+}
+
+/// Opens a file; a pipe whose other end nobody opens is not waited for.
+fn open_at_once(path: &std::path::Path) -> std::io::Result<std::fs::File> {
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+    }
+    options.open(path)
 }

@@ -75,7 +75,10 @@ pub fn retry_at(class: Class, failures: u32, now: Moment, expires: Option<Moment
     match class {
         Class::Refused => now.plus(probe_after(failures)),
         Class::Misconfigured => now.plus(MISCONFIGURED_RETRY),
-        Class::Busy { retry_after: Some(span) } => now.plus(span.min(LONGEST_RETRY_AFTER)),
+        // "At once" is no answer to a crowd: never sooner than without the word (R8, R50).
+        Class::Busy { retry_after: Some(span) } => {
+            now.plus(span.min(LONGEST_RETRY_AFTER).max(backoff(class, failures, URGENT, dice)))
+        }
         _ => {
             let patient = now.plus(backoff(class, failures, PATIENT, dice));
             let urgent = now.plus(backoff(class, failures, URGENT, dice));
@@ -248,6 +251,13 @@ mod tests {
     fn retry_after_is_honoured_up_to_five_minutes() {
         let wait = |span| retry_at(Class::Busy { retry_after: Some(span) }, 1, NOW, None, 0.0).since(NOW);
         assert_eq!((wait(seconds(17)), wait(seconds(9000))), (seconds(17), LONGEST_RETRY_AFTER));
+    }
+
+    #[test]
+    fn a_server_that_says_at_once_is_not_asked_at_once() {
+        let at_once = Class::Busy { retry_after: Some(Duration::ZERO) };
+        let waits: Vec<_> = (1..5).map(|n| retry_at(at_once, n, NOW, None, 0.0).since(NOW)).collect();
+        assert_eq!(waits, [seconds(1), seconds(2), seconds(2), seconds(2)]);
     }
 
     #[test]

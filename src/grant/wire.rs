@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::error::{Class, RefreshError};
 use super::schedule::{DEFAULT_LIFE, LONGEST_RETRY_AFTER};
 use crate::net;
-use crate::secret::{AccessTokenText, RefreshToken};
+use crate::secret::{AccessTokenText, ClientSecret, RefreshToken};
 
 /// How much of a server's text is shown to people (R65).
 const SHOWN: usize = 200;
@@ -84,6 +84,32 @@ pub struct Issued {
     pub oddities: Vec<&'static str>,
 }
 
+/// The secrets that a token request told the server, and that its answer may quote.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Told<'a> {
+    /// The refresh token that was presented.
+    pub refresh_token: Option<&'a RefreshToken>,
+    /// The client's secret.
+    pub client_secret: Option<&'a ClientSecret>,
+}
+
+impl Told<'_> {
+    /// A text of the server's without them: before it is cut, or half of one could be left.
+    fn scrub(self, text: &str) -> String {
+        let mut scrubbed = text.to_owned();
+        for (secret, name) in [
+            (self.refresh_token.map(RefreshToken::expose), "[refresh token]"),
+            (self.client_secret.map(ClientSecret::expose), "[client secret]"),
+        ] {
+            if let Some(secret) = secret.filter(|secret| !secret.is_empty()) {
+                scrubbed = scrubbed.replace(secret, name);
+                scrubbed = scrubbed.replace(&form_encode(secret), name);
+            }
+        }
+        scrubbed
+    }
+}
+
 /// Finds a refresh token in an answer, however broken the rest (R31). Blank ones are none (R32).
 ///
 /// Only successful answers are looked at: an error's body may quote what we sent.
@@ -92,9 +118,9 @@ pub fn salvage(answer: &Answer) -> Option<RefreshToken> {
     if !answer.status.is_success() {
         return None;
     }
-    let found = match Members::of(&answer.body) {
+    let found = match Members::of(answer) {
         Some(members) => members.text("refresh_token"),
-        None => scan(&answer.body, "refresh_token"),
+        None => scan(&answer.body, "refresh_token").or_else(|| whole_pairs(answer)?.text("refresh_token")),
     };
     found.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).map(RefreshToken::new)
 }
@@ -103,19 +129,10 @@ pub fn salvage(answer: &Answer) -> Option<RefreshToken> {
 ///
 /// # Errors
 /// With the class that `engine.md` §5 gives: by status first, and only a string `error` in a body counts. A server
-/// that quotes `presented` in its error is not repeated.
-pub fn read(answer: &Answer, presented: Option<&RefreshToken>) -> Result<Issued, RefreshError> {
-    read_unscrubbed(answer).map_err(|mut error| {
-        if let Some(token) = presented {
-            error.sentence = error.sentence.replace(token.expose(), "[refresh token]");
-        }
-        error
-    })
-}
-
-fn read_unscrubbed(answer: &Answer) -> Result<Issued, RefreshError> {
-    let members = Members::of(&answer.body);
-    let error = members.as_ref().and_then(OauthError::of);
+/// that quotes in its error what it was `told` is not repeated.
+pub fn read(answer: &Answer, told: Told<'_>) -> Result<Issued, RefreshError> {
+    let members = Members::of(answer);
+    let error = members.as_ref().and_then(|members| OauthError::of(members, told));
     if answer.status.is_success() && error.is_none() {
         return read_token(answer, members.as_ref());
     }
@@ -271,9 +288,10 @@ struct OauthError {
 }
 
 impl OauthError {
-    fn of(members: &Members) -> Option<Self> {
+    fn of(members: &Members, told: Told<'_>) -> Option<Self> {
         let error = members.text("error").filter(|error| !error.is_empty())?;
-        Some(Self { error, description: members.text("error_description") })
+        let description = members.text("error_description").map(|text| told.scrub(&text));
+        Some(Self { error: told.scrub(&error), description })
     }
 
     fn verdict(&self, answer: &Answer) -> RefreshError {
@@ -331,11 +349,13 @@ pub fn printable(text: &str) -> String {
 struct Members(serde_json::Map<String, Value>);
 
 impl Members {
-    fn of(body: &[u8]) -> Option<Self> {
+    /// A form that was cut off has no closing mark as JSON has: its last value may be half of one.
+    fn of(answer: &Answer) -> Option<Self> {
+        let body = answer.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&answer.body);
         match serde_json::from_slice(body) {
             Ok(Value::Object(members)) => Some(Self(members)),
-            Ok(_) => None,
-            Err(_) => Self::of_form(body),
+            Err(_) if answer.complete => Self::of_form(body),
+            _ => None,
         }
     }
 
@@ -358,6 +378,12 @@ impl Members {
     fn text(&self, name: &str) -> Option<String> {
         self.get(name)?.as_str().map(str::to_owned)
     }
+}
+
+/// The pairs of a form that was cut off, but for the last.
+fn whole_pairs(answer: &Answer) -> Option<Members> {
+    let end = answer.body.iter().rposition(|byte| *byte == b'&')?;
+    Members::of_form(answer.body.get(..end)?)
 }
 
 fn form_decode(text: &str) -> Option<String> {
@@ -397,7 +423,12 @@ pub struct Metadata {
 pub fn read_metadata(issuer: &str, body: &[u8]) -> Result<Metadata, RefreshError> {
     let wrong = |sentence: String| RefreshError::new(Class::Misconfigured, "discovery_failed", sentence);
     let Ok(Value::Object(members)) = serde_json::from_slice::<Value>(body) else {
-        return Err(wrong(format!("The metadata of {issuer} are not a JSON object; check `issuer`.")));
+        // A portal's page, most likely; it goes away.
+        return Err(RefreshError::new(
+            Class::Blocked,
+            "discovery_failed",
+            format!("The metadata of {issuer} are not a JSON object; check `issuer`."),
+        ));
     };
     let members = Members(members);
     let named = members.text("issuer").unwrap_or_default();

@@ -1,5 +1,6 @@
 //! One grant over real sockets, with its record in a folder of its own.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +55,13 @@ impl Bench {
         Self { params, home }
     }
 
+    /// Puts a pipe that nobody writes to in the seed's place.
+    pub(super) fn seed_is_a_pipe(&self) {
+        let seed = self.home.path().join("seed");
+        std::fs::remove_file(&seed).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &seed, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    }
+
     /// Gives the client a secret, in a file.
     pub(super) fn secret(&mut self, secret: Option<&str>) {
         let path = self.home.path().join("secret");
@@ -63,10 +71,15 @@ impl Bench {
         });
     }
 
+    /// Where the record rests.
+    pub(super) fn record(&self) -> PathBuf {
+        self.home.path().join("state.json")
+    }
+
     pub(super) async fn start(self) -> Running {
         let tls = Tls::load(&tls::Params::default()).unwrap();
         let endpoint = Arc::new(HttpEndpoint::new(self.params.clone(), tls, Clock::System));
-        let place = store::Params::File { path: self.home.path().join("state.json") };
+        let place = store::Params::File { path: self.record() };
         let store = store::open(&place, &self.params.name).unwrap();
         store.probe().await.unwrap();
         let handle = grant::spawn(self.params.clone(), endpoint, store, Clock::System, || 0.5);
@@ -75,9 +88,23 @@ impl Bench {
 }
 
 impl Running {
-    pub(super) async fn restart(self) -> Running {
+    /// Puts another text into the file of the seed, or of the secret.
+    pub(super) fn replace(&self, file: &str, text: &str) {
+        std::fs::write(self.bench.home.path().join(file), text).unwrap();
+    }
+
+    /// Where the record rests.
+    pub(super) fn record(&self) -> PathBuf {
+        self.bench.record()
+    }
+
+    pub(super) async fn stopped(self) -> Bench {
         self.handle.stop().await;
-        self.bench.start().await
+        self.bench
+    }
+
+    pub(super) async fn restart(self) -> Running {
+        self.stopped().await.start().await
     }
 
     pub(super) fn refresh(&self) {

@@ -4,6 +4,7 @@ use bearerd::grant::status::State;
 
 use super::bench::Bench;
 use crate::support::authorization_server::{AuthorizationServer, Client};
+use crate::support::in_time;
 
 #[tokio::test]
 async fn a_wrong_host_is_misconfigured_and_names_the_location_and_the_cure() {
@@ -41,6 +42,8 @@ async fn a_wrong_client_secret_is_misconfigured_and_the_refresh_token_untouched(
     let bench = bench.start().await;
     let status = bench.is(State::Misconfigured).await;
     assert_eq!(status.problem.as_ref().unwrap().code, "client_rejected");
+    bench.replace("secret", "right");
+    bench.is(State::Active).await;
     assert_eq!(server.reuse_errors(), 0);
 }
 
@@ -55,4 +58,39 @@ async fn a_revoked_grant_asks_for_a_person_and_keeps_its_token_while_it_lives() 
     let status = bench.is(State::SignInRequired).await;
     assert_eq!(status.problem.as_ref().unwrap().code, "grant_rejected");
     assert!(bench.handle.reader.now().is_ok());
+    bench.replace("seed", &server.seed("app"));
+    bench.is(State::Active).await;
+}
+
+#[tokio::test]
+async fn behind_a_damaged_record_no_seed_is_presented_that_may_be_older() {
+    let server = AuthorizationServer::strict().client(Client::public("app")).start();
+    let bench = Bench::of(&server, "app").start().await;
+    bench.is(State::Active).await;
+    let (redeems, record) = (server.redeems().len(), bench.record());
+    let bench = bench.stopped().await;
+    std::fs::write(&record, "{ half a rec").unwrap();
+    let bench = bench.start().await;
+    let status = bench.is(State::SignInRequired).await;
+    assert_eq!(status.problem.as_ref().unwrap().code, "store_corrupt");
+    let bench = bench.restart().await;
+    let status = bench.is(State::SignInRequired).await;
+    assert_eq!(status.problem.as_ref().unwrap().code, "no_grant", "and a restart forgets nothing");
+    assert_eq!(server.redeems().len(), redeems, "nothing was presented");
+    let beside = std::fs::read_dir(record.parent().unwrap()).unwrap();
+    let names: Vec<_> = beside.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(names.iter().any(|name| name.starts_with("state.json.corrupt-")), "it was set aside: {names:?}");
+    bench.replace("seed", &server.seed("app"));
+    bench.is(State::Active).await;
+    assert_eq!(server.reuse_errors(), 0);
+}
+
+#[tokio::test]
+async fn a_seed_that_is_a_pipe_holds_nobody_up() {
+    let server = AuthorizationServer::strict().client(Client::public("app")).start();
+    let bench = Bench::of(&server, "app");
+    bench.seed_is_a_pipe();
+    let bench = bench.start().await;
+    bench.is(State::SignInRequired).await;
+    in_time("its end", bench.stopped()).await;
 }

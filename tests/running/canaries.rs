@@ -4,27 +4,37 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use rustix::process::Signal;
 
-use super::stage::{Stage, strict};
-use crate::support::authorization_server::{Fault, Phase};
+use super::stage::Stage;
+use crate::support::authorization_server::{AuthorizationServer, Client, Fault, Phase};
 use crate::support::raw::Peer;
 
-/// The ways in which a secret could be told.
+/// The ways in which a secret could be told: as it is, in percent-encoding, and in base64, where it may begin at any of
+/// three places of a group.
 fn disguises(secret: &str) -> Vec<String> {
     let percent: String = secret.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    let base64 = STANDARD.encode(secret);
-    // The first and the last characters depend on what stands around it.
-    let inner = |text: &str| text.trim_end_matches('=')[4..text.trim_end_matches('=').len() - 4].to_owned();
-    vec![secret.to_owned(), percent, inner(&base64), inner(&URL_SAFE_NO_PAD.encode(secret))]
+    let mut disguises = vec![secret.to_owned(), percent];
+    for before in ["", "x", "xx"] {
+        for engine in [STANDARD, URL_SAFE_NO_PAD] {
+            let text = engine.encode(format!("{before}{secret}"));
+            // The first and the last characters depend on what stands around it.
+            let inner = text.trim_end_matches('=');
+            disguises.push(inner[4..inner.len() - 4].to_owned());
+        }
+    }
+    disguises
 }
 
 fn found<'a>(text: &str, secrets: &'a [String]) -> Option<&'a String> {
     secrets.iter().find(|secret| disguises(secret).iter().any(|disguise| text.contains(disguise.as_str())))
 }
 
+const SECRET: &str = "canary-client-secret";
+
 #[tokio::test]
 async fn no_output_tells_a_secret() {
-    let mut stage =
-        Stage::with(strict(4), "\n[log]\naccess = \"all\"\n", &["-vvv", "--log-format", "json", "run"]).await;
+    let options = AuthorizationServer::strict().client(Client::confidential("billing", SECRET)).expires_in(4);
+    let arguments = ["-vvv", "--log-format", "json", "run", "--client-secret-file", "secret"];
+    let mut stage = Box::pin(Stage::with(options, "\n[log]\naccess = \"all\"\n", &arguments)).await;
     stage.recovers().await;
     stage.get("/status/500?code=canary-query").await;
     stage.server.fault_once(Fault::ServerError, Phase::BeforeProcessing);
@@ -45,12 +55,15 @@ async fn no_output_tells_a_secret() {
         redeems.iter().flat_map(|exchange| [exchange.refresh_token.clone(), exchange.access_token.clone()]);
     let mut secrets: Vec<String> = presented.chain(issued.flatten()).collect();
     secrets.push("canary-query".to_owned());
+    secrets.push(SECRET.to_owned());
     assert!(
         secrets.len() > 6 && printed.len() > 2000,
         "there is something to be found, and somewhere to look"
     );
     assert_eq!(found(&printed, &secrets), None);
 
+    let basic = format!("Basic {}", STANDARD.encode(format!("billing:{SECRET}")));
+    assert_eq!(found(&basic, &secrets).map(String::as_str), Some(SECRET), "inside of others, too");
     for disguise in disguises(&secrets[1]) {
         let planted = format!("{printed} {disguise}");
         assert_eq!(

@@ -94,20 +94,31 @@ async fn the_grant_survives_every_kill_but_those_in_the_one_window() {
     for round in 0..kills() {
         stage.recovers().await;
         let seen = stage.server.requests().len();
-        // Half of them at once after the server has received a redeem, half of them anywhere.
-        if round % 2 == 0 {
-            stage.server.next_redeem(seen).await;
-            tokio::time::sleep(Duration::from_micros(700 * (round % 40))).await;
+        // Half of them within 50 ms after the server has received a redeem, rotated, or sent its last byte; half of them
+        // anywhere.
+        let aim: Option<fn(&Exchange) -> bool> = match round % 6 {
+            0 => Some(|_received| true),
+            2 => Some(|redeem| redeem.rotated_at.is_some()),
+            4 => Some(|redeem| redeem.has_ended()),
+            _ => None,
+        };
+        if let Some(aim) = aim {
+            stage.server.next_that(seen, aim).await;
+            tokio::time::sleep(Duration::from_micros(300 * (round % 20))).await;
         } else {
             tokio::time::sleep(Duration::from_millis(37 * (round % 17))).await;
         }
         windows.extend(spans(&stage));
         stage.bearerd.kill();
         stage.bearerd.wait().await;
-        let state = std::fs::read_to_string(stage.home.path().join("state.json")).unwrap();
+        // What the next start will find: the record, or a spare that was filled and not renamed yet.
+        let rests = |name: &str| std::fs::read(stage.home.path().join(name)).unwrap_or_default();
+        let state = [rests("state.json"), rests("state.json.spare")].concat();
+        let state = String::from_utf8_lossy(&state);
         if in_the_window(&stage.server.redeems(), &state) {
             let last = stage.server.redeems().pop().unwrap();
             println!("round {round}: lost in the window; {} wrote {} bytes", last.summary(), last.written);
+            assert!(last.rotated_at.is_some(), "the server had rotated: {}", last.summary());
             lost.push(round);
             // A loss that is the window's is mended by a person: a new seed.
             stage.home.write("seed", &stage.server.seed("billing"));
@@ -126,6 +137,7 @@ async fn the_grant_survives_every_kill_but_those_in_the_one_window() {
     // The window cannot be closed, but it is no wider than the disk makes it: a build that dawdles before it saves
     // loses grants that were ours to keep. Slack for a busy machine; a ratio, so that a slow disk is no failure.
     let widest = disk * 5 + Duration::from_millis(20);
+    assert!(lost.len() as u64 * 4 <= kills(), "the window is narrow: {lost:?}");
     assert!(window <= widest, "the answer waits {window:?} to be saved, at most {widest:?} is the disk's");
     assert_eq!(
         stage.server.reuse_errors(),

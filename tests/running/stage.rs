@@ -36,6 +36,9 @@ impl Stage {
         let upstream = Upstream::checking(&server);
         let home = Home::new();
         home.write("seed", &server.seed("billing"));
+        if let Some(secret) = server.secret_of("billing") {
+            home.write("secret", &secret);
+        }
         home.configure(&format!(
             "listen = \"127.0.0.1:0\"\nupstream = \"{}\"\n\n[oauth]\nissuer = \"{}\"\nclient_id = \"billing\"\n\
              refresh_token = {{ file = \"seed\" }}\ntimeout = \"2s\"\n\n[store]\npath = \"@HOME@/state.json\"\n\n\

@@ -60,7 +60,7 @@ impl Exchange<'_> {
             Ok(stream) => stream,
             Err(why) => return Redeemed::NotSent(why),
         };
-        let (mut sender, connection) = match http1::handshake(TokioIo::new(stream)).await {
+        let (mut sender, connection) = match lenient().handshake(TokioIo::new(stream)).await {
             Ok(parts) => parts,
             Err(error) => return judge(&written, &told(&error)),
         };
@@ -99,10 +99,10 @@ impl Exchange<'_> {
         let host = self.uri.host().unwrap_or_default().trim_matches(['[', ']']);
         let port = self.uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let (to, at) = self.connect_to.map_or((host, port), |(to, at)| (to.as_str(), *at));
+        let deadline = self.clock.now().plus(self.timeout);
         let socket = net::dial(to, at, CONNECT.min(self.timeout))
             .await
             .map_err(|error| format!("cannot connect to {to} port {at}: {error}"))?;
-        let deadline = self.clock.now().plus(self.timeout);
         let gated = Gated::new(socket, deadline, self.clock.clone());
         if !secure {
             return Ok(Counted::new(Stream::Plain(gated), written.clone()));
@@ -116,6 +116,13 @@ impl Exchange<'_> {
             Err(_elapsed) => Err(format!("TLS with {host} took too long")),
         }
     }
+}
+
+/// A field that is none is no reason to lose the answer that it stands above.
+fn lenient() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.ignore_invalid_headers_in_responses(true);
+    builder
 }
 
 const USER_AGENT: &str = concat!("bearerd/", env!("CARGO_PKG_VERSION"));

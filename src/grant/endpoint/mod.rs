@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 
 pub use self::exchange::{Exchange, Redeemed};
 use super::error::{Class, RefreshError};
-use super::wire::{self, Answer, Form, Metadata};
+use super::wire::{self, Answer, Form, Metadata, Told};
 use super::{Params, Server, client_auth};
 use crate::clock::Clock;
 use crate::secret::{ClientSecret, RefreshToken};
@@ -240,7 +240,7 @@ fn oauth_document(issuer: &str) -> String {
 fn discovery_refused(issuer: &str, answer: &Answer) -> RefreshError {
     let status = answer.status;
     if status.is_redirection() {
-        let mut error = wire::read(answer, None).err().unwrap_or_else(|| {
+        let mut error = wire::read(answer, Told::default()).err().unwrap_or_else(|| {
             RefreshError::new(
                 Class::Misconfigured,
                 "discovery_failed",
@@ -250,8 +250,9 @@ fn discovery_refused(issuer: &str, answer: &Answer) -> RefreshError {
         error.sentence = format!("Discovery of {issuer}: {}", error.sentence);
         return error;
     }
-    let transient = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
-    let class = if transient { Class::NotSent } else { Class::Misconfigured };
+    // What says plainly that there is no document here; the rest may be anybody's in between, and pass.
+    let plainly = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED, StatusCode::GONE];
+    let class = if plainly.contains(&status) { Class::Misconfigured } else { Class::Blocked };
     RefreshError::new(
         class,
         "discovery_failed",

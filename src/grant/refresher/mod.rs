@@ -89,6 +89,8 @@ pub struct Refresher {
     failures: u32,
     /// What a verdict that needs a person rested on; when it changes, the verdict is asked for again.
     parked_on: Option<Inputs>,
+    /// What the last attempt was made with.
+    used: Used,
     /// The refresh token that was presented without a verdict, so that a refusal of it means a lost rotation.
     in_doubt: Option<Fingerprint>,
     bucket: Bucket,
@@ -98,7 +100,6 @@ pub struct Refresher {
 
 /// The token that readers have.
 struct Current {
-    text: Fingerprint,
     obtained: Moment,
     expires: Moment,
     life: Duration,
@@ -114,11 +115,17 @@ struct Unsaved {
     published: bool,
 }
 
-/// What a verdict rests on: the seed, the client's secret, and what rests in the store.
+/// What an operator gives to an attempt: the seed and the client's secret, as they were read for it.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-struct Inputs {
+struct Used {
     seed: Option<Fingerprint>,
     secret: Option<Fingerprint>,
+}
+
+/// What a verdict rests on: what the operator gave, and what rests in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+struct Inputs {
+    given: Used,
     rests: Option<(String, u64)>,
 }
 
@@ -145,6 +152,7 @@ impl Refresher {
             cause: "startup",
             failures: 0,
             parked_on: None,
+            used: Used::default(),
             in_doubt: None,
             bucket: Bucket::new(),
             last_doubt: None,
@@ -167,9 +175,12 @@ impl Refresher {
 
     /// A stored token that is still good goes out at once; a start then costs no refresh (R12).
     async fn take_up_what_rests(&mut self) {
+        let seed = self.seed().await.map(|seed| seed.fingerprint());
+        self.used.seed.clone_from(&seed);
         if let Ok(Some(record)) = self.store.peek().await
             && self.params.identity().owns(&record)
-            && self.seed_is_known(&record).await
+            // If the record has not met it, an operator wants another line.
+            && seed.is_none_or(|seed| record.seeds.contains(&seed))
             && self.take_up(&record)
         {
             self.desk.adopted(&record);
@@ -182,11 +193,14 @@ impl Refresher {
         let now = self.clock.now();
         let Some(saved) = record.access_token.as_ref() else { return false };
         let Some((obtained, expires)) = still_good(saved, now, &self.clock.boot_id()) else { return false };
-        if self.current.as_ref().is_some_and(|current| current.text == saved.text.fingerprint()) {
+        // Only a later one: what rests may be older than what could not be saved.
+        if self.current.as_ref().is_some_and(|current| current.obtained.wall >= saved.obtained.wall) {
             return false;
         }
-        // What is stored is the expiry as it counts; the life it came from was a little longer.
-        self.publish(&saved.text, obtained, expires, expires.since(obtained));
+        // What is stored is the expiry as it counts; the life it came from was a little longer. By the wall clock: of an
+        // earlier boot nothing else is left.
+        let life = saved.expires.wall.saturating_sub(saved.obtained.wall);
+        self.publish(&saved.text, obtained, expires, life);
         true
     }
 
@@ -195,7 +209,7 @@ impl Refresher {
         let Ok(token) = AccessToken::bearer(text.clone(), self.generation + 1, expires) else { return };
         self.generation += 1;
         self.publisher.publish(token);
-        self.current = Some(Current { text: text.fingerprint(), obtained, expires, life });
+        self.current = Some(Current { obtained, expires, life });
         self.plan_renewal();
     }
 
@@ -225,9 +239,12 @@ impl Refresher {
                 let expires = self.current.as_ref().map(|current| current.expires);
                 let wish = schedule::retry_at(error.class, self.failures, now, expires, (self.dice)());
                 self.plan(wish, "retry");
-                if needs_a_person(error.class) {
+                if error.class == Class::Misconfigured {
                     self.endpoint.forget();
-                    self.parked_on = Some(self.inputs().await);
+                }
+                if needs_a_person(error.class) {
+                    // What was put in place while it was asked has not been tried.
+                    self.parked_on = Some(Inputs { given: self.used.clone(), ..self.inputs().await });
                 }
             }
         }

@@ -6,11 +6,11 @@ use super::super::endpoint::Redeemed;
 use super::super::error::{Class, RefreshError};
 use super::super::lineage::{self, Line};
 use super::super::schedule;
-use super::super::wire::{self, Answer, Issued};
-use super::{Done, Ending, Refresher, Unsaved};
+use super::super::wire::{self, Answer, Issued, Told};
+use super::{Done, Ending, Refresher, Unsaved, Used};
 use crate::clock::Moment;
 use crate::panics::caught;
-use crate::secret::RefreshToken;
+use crate::secret::{ClientSecret, RefreshToken};
 use crate::store::{Intent, QUIET_REDEEMS, Record, Refusal, SavedToken, StoreError, Txn};
 
 /// How long another holder may keep the lock: through one redeem and its save.
@@ -21,6 +21,9 @@ const SAVE_PAUSE: Duration = Duration::from_secs(5);
 
 /// How long the end of the program waits for an unsaved rotation (R16).
 const LAST_SAVES: u32 = 5;
+
+/// Why a grant was refused: an answer with its new refresh token never arrived. A code, and what the record says.
+const LOST: &str = "lost_rotation";
 
 impl Refresher {
     /// As `refresh`, but a panic becomes an error: the loop goes on, with the store read anew (R21).
@@ -33,9 +36,11 @@ impl Refresher {
     }
 
     async fn refresh(&mut self) -> Result<Done, RefreshError> {
-        let prepared = self.endpoint.prepare().await?;
         let seed = self.seed().await;
-        let mut txn = self.begin().await?;
+        self.used = Used { seed: seed.as_ref().map(RefreshToken::fingerprint), secret: None };
+        let prepared = self.endpoint.prepare().await?;
+        self.used.secret = prepared.secret.as_ref().map(ClientSecret::fingerprint);
+        let mut txn = self.begin(seed.as_ref()).await?;
         let record = self.line(&mut txn, seed.as_ref()).await?;
         if self.take_up(&record) && !self.due.has_come(self.clock.now()) {
             self.desk.adopted(&record);
@@ -43,7 +48,7 @@ impl Refresher {
         }
         self.intend(&mut txn, &record).await?;
         let asked = self.clock.now();
-        match self.endpoint.redeem(&prepared, record.refresh_token.as_ref()).await {
+        match self.endpoint.redeem(&prepared, self.presents(&record)).await {
             Redeemed::NotSent(why) => {
                 self.take_back(txn).await;
                 Err(RefreshError::new(
@@ -53,7 +58,7 @@ impl Refresher {
                 ))
             }
             Redeemed::Unanswered(why) => {
-                self.in_doubt = record.refresh_token.as_ref().map(RefreshToken::fingerprint);
+                self.in_doubt = self.presents(&record).map(RefreshToken::fingerprint);
                 Err(RefreshError::new(
                     Class::Unanswered,
                     "token_endpoint_unanswered",
@@ -63,19 +68,47 @@ impl Refresher {
                     ),
                 ))
             }
-            Redeemed::Answer(answer) => self.digest(txn, record, asked, &answer).await,
+            Redeemed::Answer(answer) => {
+                self.digest(txn, record, asked, (&answer, prepared.secret.as_ref())).await
+            }
         }
     }
 
-    async fn begin(&mut self) -> Result<Box<dyn Txn>, RefreshError> {
+    /// What this flow presents: a refresh token that an earlier flow left, or that a server gave unasked, is not for it.
+    fn presents<'a>(&self, record: &'a Record) -> Option<&'a RefreshToken> {
+        record.refresh_token.as_ref().filter(|_| self.needs_refresh_token())
+    }
+
+    async fn begin(&mut self, seed: Option<&RefreshToken>) -> Result<Box<dyn Txn>, RefreshError> {
         let patience = self.params.timeout + LOCK_SLACK;
-        tokio::select! {
-            begun = self.store.begin(patience) => Ok(begun?),
+        let begun = tokio::select! {
+            begun = self.store.begin(patience) => begun,
             // Nothing has been presented, so there is nothing to finish.
             _ = self.ending.wait_for(|ending| *ending != Ending::None) => {
-                Err(RefreshError::new(Class::Store, "stopping", "The refresher is to end."))
+                return Err(RefreshError::new(Class::Store, "stopping", "The refresher is to end."));
             }
+        };
+        if let Err(StoreError::Corrupt { aside: Some(_), .. }) = &begun {
+            self.stand_in(seed, patience).await?;
         }
+        Ok(begun?)
+    }
+
+    /// A damaged record was set aside: something has to stand in its place before the seed could be taken for the first.
+    async fn stand_in(
+        &mut self,
+        seed: Option<&RefreshToken>,
+        patience: Duration,
+    ) -> Result<(), RefreshError> {
+        if !self.needs_refresh_token() {
+            return Ok(());
+        }
+        let mut txn = self.store.begin(patience).await?;
+        if txn.record().is_none() {
+            let record = lineage::after_damage(&self.params.identity(), seed);
+            self.commit(&mut txn, &record).await?;
+        }
+        Ok(())
     }
 
     /// The record to go on with; a new line rests before its token is presented.
@@ -97,9 +130,10 @@ impl Refresher {
                 record
             }
         };
-        let presented = record.refresh_token.as_ref().map(RefreshToken::fingerprint);
+        let presented = self.presents(&record).map(RefreshToken::fingerprint);
         if let Some(intent) = &record.intent
             && Some(&intent.presented) == presented.as_ref()
+            && self.in_doubt != presented
         {
             // We hold the lock, so whoever wrote this is gone without having saved an answer.
             self.desk.intent_found(intent);
@@ -116,7 +150,7 @@ impl Refresher {
 
     /// No durable intent, no redeem; but for a line whose last redeems brought no new refresh token (R78).
     async fn intend(&mut self, txn: &mut Box<dyn Txn>, record: &Record) -> Result<(), RefreshError> {
-        let Some(presented) = &record.refresh_token else { return Ok(()) };
+        let Some(presented) = self.presents(record) else { return Ok(()) };
         let intent = Intent {
             presented: presented.fingerprint(),
             holder: format!("process {}", std::process::id()),
@@ -141,10 +175,11 @@ impl Refresher {
         mut txn: Box<dyn Txn>,
         mut record: Record,
         asked: Moment,
-        answer: &Answer,
+        (answer, secret): (&Answer, Option<&ClientSecret>),
     ) -> Result<Done, RefreshError> {
-        let presented = record.refresh_token.clone();
-        let successor = wire::salvage(answer).filter(|successor| Some(successor) != presented.as_ref());
+        let presented = self.presents(&record).cloned();
+        let successor = wire::salvage(answer).filter(|_| self.needs_refresh_token());
+        let successor = successor.filter(|successor| Some(successor) != presented.as_ref());
         let rotated = successor.is_some();
         let mut saved = Ok(());
         if let Some(successor) = successor {
@@ -155,7 +190,8 @@ impl Refresher {
         if answer.status.is_success() {
             self.bucket.take(self.clock.now());
         }
-        let issued = match wire::read(answer, presented.as_ref()) {
+        let told = Told { refresh_token: presented.as_ref(), client_secret: secret };
+        let issued = match wire::read(answer, told) {
             Ok(issued) => issued,
             Err(error) => return Err(self.rue(txn, record, rotated, saved.is_ok(), error).await),
         };
@@ -204,7 +240,7 @@ impl Refresher {
         saved: bool,
         mut error: RefreshError,
     ) -> RefreshError {
-        let presented = record.refresh_token.as_ref().map(RefreshToken::fingerprint);
+        let presented = self.presents(&record).map(RefreshToken::fingerprint);
         match error.class {
             _ if rotated && !saved => self.hold(txn, record, Duration::ZERO),
             _ if rotated => drop(txn),
@@ -229,13 +265,17 @@ impl Refresher {
         mut record: Record,
         mut error: RefreshError,
     ) -> RefreshError {
-        let Some(presented) = record.refresh_token.as_ref().map(RefreshToken::fingerprint) else {
+        let Some(presented) = self.presents(&record).map(RefreshToken::fingerprint) else {
             return error;
         };
+        // A verdict that stands is not another one for a fault that a later probe met.
+        let before = record.refused.as_ref().filter(|refusal| refusal.presented == presented);
+        let is_lost =
+            before.map_or(self.in_doubt.as_ref() == Some(&presented), |before| before.reason == LOST);
         let mut reason = "rejected";
-        if self.in_doubt.as_ref() == Some(&presented) {
-            reason = "lost_rotation";
-            error.code = "lost_rotation";
+        if is_lost {
+            reason = LOST;
+            error.code = LOST;
             error.sentence = format!(
                 "An earlier answer of the authorization server was lost after it had replaced the refresh token. {}",
                 error.sentence
@@ -363,7 +403,7 @@ fn with_token(
 }
 
 fn refused_before(refusal: &Refusal) -> RefreshError {
-    let code = if refusal.reason == "lost_rotation" { "lost_rotation" } else { "grant_rejected" };
+    let code = if refusal.reason == LOST { LOST } else { "grant_rejected" };
     RefreshError::new(
         Class::Refused,
         code,

@@ -1,5 +1,7 @@
 //! The refresher's promises, against a scripted endpoint and a store in memory, in paused time.
 
+mod mending;
+
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -27,7 +29,7 @@ enum Step {
     Says(u16, &'static str),
     NotSent,
     Unanswered,
-    Held(Arc<Notify>, &'static str),
+    Waits(Arc<Notify>, u16, &'static str),
     Panics,
 }
 
@@ -72,9 +74,9 @@ impl TokenEndpoint for Script {
                 Step::Says(status, body) => says(status, body),
                 Step::NotSent => Redeemed::NotSent("refused".to_owned()),
                 Step::Unanswered => Redeemed::Unanswered("reset".to_owned()),
-                Step::Held(release, body) => {
+                Step::Waits(release, status, body) => {
                     release.notified().await;
-                    says(200, body)
+                    says(status, body)
                 }
                 Step::Panics => panic!("a fault of bearerd's own"),
             }
@@ -176,13 +178,22 @@ impl Bench {
     }
 
     fn resting(steps: impl IntoIterator<Item = Step>, store: MemoryStore) -> Self {
-        let clock = TestClock::starting_at(START);
         let seed = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(seed.path(), "R1\n").unwrap();
+        Self::of(params(&seed), seed, steps, store)
+    }
+
+    fn of(
+        params: Params,
+        seed: tempfile::NamedTempFile,
+        steps: impl IntoIterator<Item = Step>,
+        store: MemoryStore,
+    ) -> Self {
+        let clock = TestClock::starting_at(START);
         let (script, store, fails) = (Script::of(steps), Arc::new(store), Arc::new(AtomicBool::new(false)));
         let moody = Moody { inner: Arc::clone(&store), fails: Arc::clone(&fails), commits: Arc::default() };
         let handle = grant::spawn(
-            params(&seed),
+            params,
             Arc::clone(&script) as Arc<dyn TokenEndpoint>,
             Arc::new(moody),
             Clock::Test(clock.clone()),
@@ -371,7 +382,7 @@ async fn a_new_seed_heals_a_refused_grant_within_a_nap() {
 async fn a_rotation_that_cannot_be_saved_is_kept_and_published_once_the_old_token_is_gone() {
     let release = Arc::new(Notify::new());
     let rotated = r#"{"access_token":"A2","refresh_token":"R2","expires_in":1000,"token_type":"Bearer"}"#;
-    let bench = Bench::new([GOOD, Step::Held(Arc::clone(&release), rotated)]);
+    let bench = Bench::new([GOOD, Step::Waits(Arc::clone(&release), 200, rotated)]);
     bench.until("the second redeem", |bench| bench.script.redeems() == 2).await;
     bench.fails.store(true, Ordering::SeqCst);
     release.notify_one();
@@ -411,7 +422,7 @@ async fn a_line_that_never_rotates_is_redeemed_without_an_intent_too() {
 async fn the_end_of_the_program_waits_for_the_refresh_in_flight() {
     let release = Arc::new(Notify::new());
     let rotated = r#"{"access_token":"A2","refresh_token":"R2","expires_in":100,"token_type":"Bearer"}"#;
-    let bench = Bench::new([Step::Held(Arc::clone(&release), rotated)]);
+    let bench = Bench::new([Step::Waits(Arc::clone(&release), 200, rotated)]);
     bench.until("the redeem", |bench| bench.script.redeems() == 1).await;
     let ending = tokio::spawn(bench.handle.stop());
     tokio::time::sleep(8 * SECOND).await;
@@ -432,7 +443,7 @@ async fn a_panic_in_a_refresh_ends_that_refresh_alone() {
 async fn a_thousand_waiting_requests_make_one_redeem() {
     let release = Arc::new(Notify::new());
     let body = r#"{"access_token":"A1","expires_in":100}"#;
-    let bench = Bench::new([Step::Held(Arc::clone(&release), body)]);
+    let bench = Bench::new([Step::Waits(Arc::clone(&release), 200, body)]);
     let waiting: Vec<_> = (0..1000)
         .map(|_| {
             let reader = bench.handle.reader.clone();

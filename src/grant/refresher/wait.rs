@@ -1,22 +1,32 @@
 //! What wakes the refresher: time, a doubt, a demand, a command, a change in what a verdict rested on, the end.
 
+use std::time::Duration;
+
 use super::super::schedule;
-use super::{Command, Inputs, Refresher};
+use super::{Command, Inputs, Refresher, Used};
 use crate::clock::{self, Moment, NAP};
 use crate::grant::Flow;
 use crate::secret::RefreshToken;
-use crate::store::Record;
 use crate::token::Wanted;
+
+/// We wake this much later, so that the moment has come when we look.
+const HAIR: Duration = Duration::from_millis(1);
 
 impl Refresher {
     /// Returns true when a refresh is due, false when it is to end.
     pub(super) async fn wait_until_due(&mut self) -> bool {
         // A demand that cannot be served before its time is heard once; it lasts, and would keep us awake.
         let mut hears_demand = true;
+        // A moment of its own: whoever wakes us in between does not put it off.
+        let mut look = self.clock.now().plus(NAP);
         loop {
             self.tend_unsaved().await;
             self.post();
             let now = self.clock.now();
+            if look.has_come(now) {
+                self.look_for_news().await;
+                (look, hears_demand) = (now.plus(NAP), true);
+            }
             if self.is_ending() {
                 return false;
             }
@@ -24,7 +34,7 @@ impl Refresher {
             if self.unsaved.is_none() && self.due.has_come(now) {
                 return true;
             }
-            let nap = self.nap(now);
+            let nap = self.nap(now).min(look.remaining(now)) + HAIR;
             tokio::select! {
                 changed = self.ending.changed() => {
                     if changed.is_err() || self.is_ending() {
@@ -36,31 +46,27 @@ impl Refresher {
                     Wanted::Doubt(_) => self.weigh_doubt(),
                     Wanted::Demand => hears_demand = self.due.has_come(self.clock.now()),
                 },
-                () = tokio::time::sleep_until(clock::in_(nap)) => {
-                    self.look_for_a_cure().await;
-                    hears_demand = true;
-                }
+                () = tokio::time::sleep_until(clock::in_(nap)) => hears_demand = true,
             }
         }
     }
 
     /// Until the next thing that can happen by itself; never longer than a nap (R5).
-    fn nap(&self, now: Moment) -> std::time::Duration {
+    fn nap(&self, now: Moment) -> Duration {
         let expires = self.current.as_ref().map(|current| current.expires).filter(|at| !at.has_come(now));
         let next = self.unsaved.as_ref().map_or(self.due, |unsaved| unsaved.retry);
         let next = [Some(next), expires].into_iter().flatten();
-        // A hair's breadth later, so that the moment has come when we look.
         next.map(|moment| moment.remaining(now)).min().unwrap_or(NAP).min(NAP)
-            + std::time::Duration::from_millis(1)
     }
 
     fn obey(&mut self, command: Command) {
         match command {
             Command::Refresh => self.plan(self.clock.now(), "manual"),
             Command::Reconfigure(params, endpoint) => {
+                let asks_alike = self.params.asks_like(&params);
                 self.params = *params;
                 self.endpoint = endpoint;
-                if self.parked_on.is_some() {
+                if self.parked_on.is_some() || !asks_alike {
                     self.failures = 0;
                     self.plan(self.clock.now(), "manual");
                 } else {
@@ -82,14 +88,16 @@ impl Refresher {
         }
     }
 
-    /// While a verdict stands: has a person put a new seed, secret or sign-in in place (R48)?
-    async fn look_for_a_cure(&mut self) {
-        if self.parked_on.is_none() {
-            return;
-        }
+    /// Has a person put a new seed in place, or, while a verdict stands, a new secret or sign-in (R48)?
+    async fn look_for_news(&mut self) {
         let inputs = self.inputs().await;
-        if self.parked_on.as_ref() != Some(&inputs) {
-            self.parked_on = Some(inputs);
+        let is_new = match &self.parked_on {
+            Some(parked_on) => *parked_on != inputs,
+            None => inputs.given.seed.is_some() && inputs.given.seed != self.used.seed,
+        };
+        if is_new {
+            self.used.seed.clone_from(&inputs.given.seed);
+            self.parked_on = self.parked_on.is_some().then_some(inputs);
             self.failures = 0;
             self.plan(self.clock.now(), "manual");
         }
@@ -101,8 +109,10 @@ impl Refresher {
         let secret = tokio::task::spawn_blocking(move || secret.and_then(|reference| reference.read().ok()));
         let rests = self.store.peek().await.ok().flatten();
         Inputs {
-            seed: self.seed().await.map(|seed| seed.fingerprint()),
-            secret: secret.await.ok().flatten().map(|secret| secret.fingerprint()),
+            given: Used {
+                seed: self.seed().await.map(|seed| seed.fingerprint()),
+                secret: secret.await.ok().flatten().map(|secret| secret.fingerprint()),
+            },
             rests: rests.map(|record| (record.lineage, record.generation)),
         }
     }
@@ -111,10 +121,5 @@ impl Refresher {
     pub(super) async fn seed(&mut self) -> Option<RefreshToken> {
         let Flow::RefreshToken { seed: Some(reference) } = self.params.flow.clone() else { return None };
         tokio::task::spawn_blocking(move || reference.read_refresh_token().ok()).await.ok().flatten()
-    }
-
-    /// Whether the record has met the configured seed: if not, an operator wants another line.
-    pub(super) async fn seed_is_known(&mut self, record: &Record) -> bool {
-        self.seed().await.is_none_or(|seed| record.seeds.contains(&seed.fingerprint()))
     }
 }

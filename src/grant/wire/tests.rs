@@ -3,7 +3,7 @@
 use super::*;
 
 fn read(answer: &Answer) -> Result<Issued, RefreshError> {
-    super::read(answer, None)
+    super::read(answer, Told::default())
 }
 
 fn answer(status: u16, body: &str) -> Answer {
@@ -43,6 +43,23 @@ fn a_refresh_token_is_salvaged_from_an_answer_that_is_otherwise_wrong() {
     for (body, expected) in rows {
         assert_eq!(salvaged(body).as_deref(), expected, "{body}");
     }
+}
+
+#[test]
+fn half_a_value_of_a_form_that_was_cut_off_is_none() {
+    let cut = |body| Answer { complete: false, ..answer(200, body) };
+    let salvaged = |body| salvage(&cut(body)).map(|token| token.expose().to_owned());
+    for (body, expected) in [
+        ("access_token=A&refresh_token=THE-SA", None),
+        ("refresh_token=R2&access_token=A", Some("R2")),
+        ("refresh_token=R2&acc", Some("R2")),
+        ("refresh_token=R2", None),
+    ] {
+        assert_eq!(salvaged(body).as_deref(), expected, "{body}");
+        assert_eq!(read(&cut(body)).unwrap_err().class, Class::Unanswered, "nor is a token used: {body}");
+    }
+    let whole = r#"{"access_token":"A","refresh_token":"R2","token_type":"Bearer"}"#;
+    assert!(read(&cut(whole)).is_ok(), "JSON says itself that it is whole");
 }
 
 #[test]
@@ -225,9 +242,17 @@ fn no_bytes_make_it_panic() {
 }
 
 #[test]
-fn a_server_that_quotes_the_refresh_token_is_not_repeated() {
-    let quoting =
-        answer(400, r#"{"error":"invalid_grant","error_description":"token canary-R1 is unknown"}"#);
-    let error = super::read(&quoting, Some(&RefreshToken::new("canary-R1"))).unwrap_err();
-    assert!(!error.sentence.contains("canary"), "{error}");
+fn a_server_that_quotes_a_secret_is_not_repeated_not_even_in_part() {
+    let (token, secret) = (RefreshToken::new("canary/R1-and-more"), ClientSecret::new("canary-secret"));
+    let told = Told { refresh_token: Some(&token), client_secret: Some(&secret) };
+    for quoted in [
+        "token canary/R1-and-more is unknown".to_owned(),
+        "token canary%2FR1-and-more is unknown".to_owned(),
+        format!("{}canary/R1-and-more", "x".repeat(SHOWN - 8)),
+        "bad secret canary-secret".to_owned(),
+    ] {
+        let body = format!(r#"{{"error":"invalid_grant","error_description":"{quoted}"}}"#);
+        let error = super::read(&answer(400, &body), told).unwrap_err();
+        assert!(!error.sentence.contains("canary"), "{error}");
+    }
 }

@@ -1,6 +1,7 @@
 //! The lock file: flock, because the kernel takes it from a process that dies, whatever it died of.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -19,15 +20,7 @@ pub(super) struct Locked {
 /// Takes the lock if nobody has it. Never a POSIX record lock: those go when any descriptor of the file is closed.
 pub(super) fn try_take(place: &Place) -> Result<Option<Locked>, StoreError> {
     let files = place.settle()?;
-    let lock = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(NOFOLLOW)
-        .open(&files.lock)
-        .doing("open", &files.lock)?;
+    let lock = open(&files.lock).doing("open", &files.lock)?;
     match lock.try_lock() {
         Ok(()) if is_at(&lock, &files.lock) => {
             let folder = File::open(&files.folder).doing("open", &files.folder)?;
@@ -36,6 +29,18 @@ pub(super) fn try_take(place: &Place) -> Result<Option<Locked>, StoreError> {
         // Somebody removed or replaced the file meanwhile: a lock on what nobody else will open is no lock.
         Ok(()) | Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error).doing("lock", &files.lock),
+    }
+}
+
+/// Makes the lock file if need be. On a disk that has become read-only one that is there can be locked all the same: a
+/// line that never rotates goes on.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(NOFOLLOW);
+    let made = options.clone().write(true).create(true).truncate(false).mode(0o600).open(path);
+    match made {
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => options.open(path),
+        made => made,
     }
 }
 

@@ -117,6 +117,11 @@ impl AuthorizationServer {
         state.ledger.grant(client)
     }
 
+    /// The secret that a client was registered with.
+    pub(crate) fn secret_of(&self, client: &str) -> Option<String> {
+        self.shared.state().client(client)?.secret.clone()
+    }
+
     /// The refresh token that is good now in the grant that `token` was once of; none when the grant is dead.
     pub(crate) fn current_refresh_token(&self, token: &str) -> Option<String> {
         self.shared.state().ledger.current(token)
@@ -234,12 +239,17 @@ impl AuthorizationServer {
 
     /// Waits, for ever if need be, for the next token request from number `from` on that has come to an end.
     pub(crate) async fn next_redeem(&self, from: usize) -> Exchange {
+        self.next_that(from, Exchange::has_ended).await
+    }
+
+    /// Waits until the first redeem among the requests from `from` on is as `is` says: received, rotated, answered.
+    pub(crate) async fn next_that(&self, from: usize, is: impl Fn(&Exchange) -> bool) -> Exchange {
         let mut changed = self.shared.changed.subscribe();
         loop {
             changed.mark_unchanged();
             let mut log = self.requests().into_iter().skip(from);
-            if let Some(ended) = log.find(|one| one.is_redeem() && one.has_ended()) {
-                return ended;
+            if let Some(found) = log.find(|one| one.is_redeem() && is(one)) {
+                return found;
             }
             let _gone = changed.changed().await;
         }

@@ -1,0 +1,147 @@
+//! What an operator puts in place is noticed, and what must not be presented is not.
+
+use super::*;
+
+const SOON: Duration = Duration::from_secs(16);
+
+impl Bench {
+    fn reseed(&self, seed: &str) {
+        std::fs::write(self.seed.path(), format!("{seed}\n")).unwrap();
+    }
+
+    fn presented_last(&self) -> String {
+        self.script.presented().pop().unwrap_or_default()
+    }
+
+    fn start_with(params: Params, steps: impl IntoIterator<Item = Step>, store: MemoryStore) -> Self {
+        let seed = tempfile::NamedTempFile::new().unwrap();
+        Self::of(params, seed, steps, store)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_seed_is_noticed_while_the_upstream_doubts_without_end() {
+    let bench = Bench::new([ROTATED]);
+    bench.has_token().await;
+    bench.script.then([REFUSED]);
+    bench.handle.tell(Command::Refresh);
+    bench.is(State::SignInRequired).await;
+    bench.script.then([Step::Says(200, r#"{"access_token":"A9","refresh_token":"R9","expires_in":100}"#)]);
+    bench.reseed("S2");
+    for _ in 0..SOON.as_millis() / 400 {
+        bench.handle.reader.doubt(1);
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+    assert_eq!(bench.presented_last(), "S2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_seed_that_came_while_the_old_one_was_refused_is_tried() {
+    let release = Arc::new(Notify::new());
+    let bench = Bench::new([Step::Waits(Arc::clone(&release), 400, r#"{"error":"invalid_grant"}"#), ROTATED]);
+    bench.until("the redeem", |bench| bench.script.redeems() == 1).await;
+    bench.reseed("S2");
+    release.notify_one();
+    bench.is(State::SignInRequired).await;
+    tokio::time::sleep(SOON).await;
+    assert_eq!(bench.script.presented(), ["R1", "S2"]);
+    bench.is(State::Active).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_seed_is_taken_though_the_grant_is_well() {
+    let bench = Bench::resting([ROTATED], MemoryStore::holding(resting("stored", START, 36_000)));
+    bench.has_token().await;
+    tokio::time::sleep(60 * SECOND).await;
+    assert_eq!(bench.script.redeems(), 0, "a seed that was met before is no news");
+    bench.reseed("S2");
+    tokio::time::sleep(SOON).await;
+    assert_eq!(bench.script.presented(), ["S2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_for_other_scopes_is_asked_for_at_once() {
+    let bench = Bench::resting([ROTATED], MemoryStore::holding(resting("stored", START, 36_000)));
+    bench.has_token().await;
+    let other = Params { scopes: vec!["read".to_owned()], ..params(&bench.seed) };
+    let endpoint = Arc::clone(&bench.script) as Arc<dyn TokenEndpoint>;
+    bench.handle.tell(Command::Reconfigure(Box::new(params(&bench.seed)), Arc::clone(&endpoint)));
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(bench.script.redeems(), 0);
+    bench.handle.tell(Command::Reconfigure(Box::new(other), endpoint));
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(bench.script.redeems(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_intent_rests_before_the_refresh_token_is_presented() {
+    let release = Arc::new(Notify::new());
+    let expired = resting("old", START.minus(500 * SECOND), 100);
+    let held = Step::Waits(
+        Arc::clone(&release),
+        200,
+        r#"{"access_token":"A","refresh_token":"R8","expires_in":100}"#,
+    );
+    let bench = Bench::resting([held], MemoryStore::holding(expired));
+    bench.until("the redeem", |bench| bench.script.redeems() == 1).await;
+    let intent = bench.rests().await.intent.expect("a process that dies now leaves word");
+    assert_eq!(intent.presented, RefreshToken::new("R7").fingerprint());
+    release.notify_one();
+    bench.is(State::Active).await;
+    assert_eq!(bench.rests().await.intent, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_room_for_an_intent_what_rests_is_not_presented() {
+    let expired = resting("old", START.minus(500 * SECOND), 100);
+    let bench = Bench::resting([ROTATED], MemoryStore::holding(expired));
+    bench.fails.store(true, Ordering::SeqCst);
+    tokio::time::sleep(60 * SECOND).await;
+    assert_eq!((bench.script.redeems(), bench.handle.board.look().state), (0, State::Unavailable));
+    bench.fails.store(false, Ordering::SeqCst);
+    bench.is(State::Active).await;
+    assert_eq!(bench.script.presented(), ["R7"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_credentials_present_no_refresh_token_whoever_left_one() {
+    let generous = r#"{"access_token":"A1","refresh_token":"KC1","expires_in":10,"token_type":"Bearer"}"#;
+    let seed = tempfile::NamedTempFile::new().unwrap();
+    let params = Params { flow: Flow::ClientCredentials, ..params(&seed) };
+    let earlier = MemoryStore::holding(resting("old", START.minus(500 * SECOND), 100));
+    let bench = Bench::start_with(params, [Step::Says(200, generous)], earlier);
+    bench.until("three tokens", |bench| bench.script.redeems() >= 3).await;
+    assert!(bench.script.presented().iter().all(String::is_empty), "{:?}", bench.script.presented());
+    assert_eq!(
+        bench.rests().await.refresh_token,
+        Some(RefreshToken::new("R7")),
+        "what rests is not thrown away"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stored_token_older_than_the_stored_answer_does_not_displace_it() {
+    let bench = Bench::new([ROTATED]);
+    bench.has_token().await;
+    let generation = bench.handle.reader.now().unwrap().generation();
+    // Older, and good for longer: an earlier save that a later one did not follow.
+    let mut txn = bench.store.begin(SECOND).await.unwrap();
+    let record = Record {
+        refresh_token: Some(RefreshToken::new("R2")),
+        ..resting("older", START.minus(SECOND), 9000)
+    };
+    txn.commit(record).await.unwrap();
+    drop(txn);
+    bench.handle.tell(Command::Refresh);
+    bench.until("a refresh", |bench| bench.script.redeems() == 2).await;
+    bench.until("its token", |bench| bench.handle.reader.now().unwrap().generation() > generation).await;
+}
+
+#[test]
+fn of_an_earlier_boot_a_stored_token_keeps_its_life() {
+    let at = |boot: u32, wall: u32| Moment { boot: boot * SECOND, wall: START.wall + wall * SECOND };
+    let saved = resting("stored", at(50_000, 0), 36_000).access_token.unwrap();
+    let (obtained, expires) = still_good(&saved, at(23_000, 30_000), "new").unwrap();
+    assert_eq!(expires.wall - obtained.wall, 36_000 * SECOND);
+    assert_eq!(expires.remaining(at(23_000, 30_000)), 6_000 * SECOND);
+}
