@@ -108,9 +108,9 @@ async fn the_grant_survives_every_kill_but_those_in_the_one_window() {
         } else {
             tokio::time::sleep(Duration::from_millis(37 * (round % 17))).await;
         }
-        windows.extend(spans(&stage));
         stage.bearerd.kill();
         stage.bearerd.wait().await;
+        windows.extend(spans(&stage));
         // What the next start will find: the record, or a spare that was filled and not renamed yet.
         let rests = |name: &str| std::fs::read(stage.home.path().join(name)).unwrap_or_default();
         let state = [rests("state.json"), rests("state.json.spare")].concat();
