@@ -44,6 +44,11 @@ impl Key {
         join(self.section, self.name)
     }
 
+    /// Whether its value is a secret.
+    pub(super) fn is_secret(&self) -> bool {
+        matches!(self.overlay, Overlay::Secret)
+    }
+
     /// The environment variables that set it; none for routes and tables.
     pub(super) fn variables(&self) -> Vec<String> {
         let name = format!("BEARERD_{}", self.path().replace('.', "_").to_ascii_uppercase());
