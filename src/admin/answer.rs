@@ -7,7 +7,7 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
 use super::health::{self, Health};
-use super::{Overview, Role, page, report};
+use super::{IDENTITY, Overview, Role, page, report};
 use crate::metrics;
 use crate::proxy::guard::Admission;
 
@@ -15,6 +15,14 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The answer to `head`. HEAD is answered like GET; who writes it leaves the body out.
 pub(super) fn answer(overview: &Overview, role: Role, head: &Parts) -> Response<Bytes> {
+    let mut response = unnamed(overview, role, head);
+    if let Ok(identity) = HeaderValue::try_from(&overview.identity) {
+        response.headers_mut().insert(IDENTITY, identity);
+    }
+    response
+}
+
+fn unnamed(overview: &Overview, role: Role, head: &Parts) -> Response<Bytes> {
     if role == Role::Admin {
         match overview.guard.admit(head) {
             Ok(Admission::Answer(answer)) => return answer,

@@ -36,12 +36,18 @@ pub fn file(config: &Config) -> Option<PathBuf> {
     Some(std::path::absolute(file).unwrap_or_else(|_| file.clone()))
 }
 
-/// Names a configuration, so that a command can tell whether a daemon runs the one it has read: a digest of the
-/// file's absolute path, where the store is, and the grants' names.
+/// The field in which every answer names the configuration that its bearerd runs: [`identity`].
+pub const IDENTITY: &str = "bearerd-config";
+
+/// Names a configuration, so that a command can tell whether a daemon runs the one that it has read: a digest of the
+/// file's absolute path, whatever has been changed in it since; without a file, of the store and the grants' names.
 #[must_use]
 pub fn identity(config: &Config) -> String {
     let grants: Vec<&str> = config.grants.keys().map(GrantName::as_str).collect();
-    let text = format!("{:?}\n{:?}\n{grants:?}", file(config), config.store);
+    let text = match file(config) {
+        Some(file) => format!("{}", file.display()),
+        None => format!("{:?}\n{grants:?}", config.store),
+    };
     let digest = digest(&SHA256, text.as_bytes());
     digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -5,6 +5,7 @@ use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
 use super::{Exit, Failure};
+use crate::admin;
 use crate::clock::Stopwatch;
 use crate::net::Listen;
 use crate::proxy::guard;
@@ -19,6 +20,8 @@ const LONGEST: u64 = 8 * 1024 * 1024;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) status: u16,
+    /// Which configuration who answers runs ([`admin::identity`]); none when it is no bearerd.
+    pub(super) identity: Option<String>,
     pub(super) body: String,
 }
 
@@ -127,7 +130,10 @@ fn read_answer(bytes: &[u8]) -> io::Result<Answer> {
     let text = std::str::from_utf8(bytes).map_err(|_| not_http())?;
     let (head, body) = text.split_once("\r\n\r\n").ok_or_else(not_http)?;
     let status = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).ok_or_else(not_http)?;
-    Ok(Answer { status: status.parse().map_err(|_| not_http())?, body: body.to_owned() })
+    let fields = head.lines().filter_map(|line| line.split_once(':'));
+    let mut identities = fields.filter(|(name, _)| name.eq_ignore_ascii_case(admin::IDENTITY));
+    let identity = identities.next().map(|(_, value)| value.trim().to_owned());
+    Ok(Answer { status: status.parse().map_err(|_| not_http())?, identity, body: body.to_owned() })
 }
 
 #[cfg(test)]
@@ -159,7 +165,8 @@ mod tests {
         ] {
             assert!(read_answer(bytes).is_err(), "{bytes:?}");
         }
-        let answer = read_answer(b"HTTP/1.1 503 Service Unavailable\r\na: b\r\n\r\nno").unwrap();
-        assert_eq!(answer, Answer { status: 503, body: "no".to_owned() });
+        let answer =
+            read_answer(b"HTTP/1.1 503 Service Unavailable\r\nBearerd-Config: 7f\r\n\r\nno").unwrap();
+        assert_eq!(answer, Answer { status: 503, identity: Some("7f".to_owned()), body: "no".to_owned() });
     }
 }

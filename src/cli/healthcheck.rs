@@ -1,7 +1,9 @@
 //! `bearerd healthcheck`: a container's own question to the program beside it.
 
 use super::{Common, Exit, Failure, ask, say};
+use crate::admin;
 use crate::config::Flags;
+use crate::net::Listen;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -18,10 +20,15 @@ pub(super) fn healthcheck(common: &Common, arguments: Arguments) -> Result<Exit,
 }
 
 fn healthy(common: &Common, arguments: Arguments) -> Result<Exit, Failure> {
-    let config = common.load_running(arguments.flags)?;
-    let listen = config.admin.probes.as_ref().or(config.admin.listen.as_ref());
+    let config = common.load_listeners(arguments.flags);
     let path = if arguments.ready { "/readyz" } else { "/livez" };
-    let answer = ask::get(listen, &config.proxy.guard, path)?;
+    let unknown = |listen: &&Listen| matches!(listen, Listen::Tcp { port: 0, .. });
+    let probes = config.admin.probes.as_ref().filter(|listen| !unknown(listen));
+    let answer = ask::get(probes.or(config.admin.listen.as_ref()), &config.proxy.guard, path)?;
+    if answer.identity.as_deref() != Some(admin::identity(&config).as_str()) {
+        let why = "error: another bearerd answers there, or something else: it runs another configuration";
+        return Err(Failure::new(Exit::Failure, why));
+    }
     if answer.status != 200 {
         return Err(Failure::new(Exit::Failure, format!("error: {path}: {}", answer.body.trim_end())));
     }

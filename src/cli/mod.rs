@@ -157,6 +157,11 @@ impl Common {
         Ok(loaded.config)
     }
 
+    /// Where the bearerd that runs listens, whatever is wrong with the configuration otherwise.
+    fn load_listeners(&self, flags: Flags) -> Config {
+        Config::load_listeners(&self.sources(flags))
+    }
+
     fn sources(&self, flags: Flags) -> Sources {
         let flags = Flags { log_format: self.log_format.clone(), ..flags };
         Sources::of_command(self.config.clone(), std::env::vars_os(), flags)

@@ -40,19 +40,24 @@ pub(super) fn status(common: &Common, arguments: Arguments) -> Result<Exit, Fail
 
 /// Somebody else's bearerd has the port.
 fn stranger(report: &Value, config: &Config) -> Failure {
-    let theirs = report.pointer("/config/file").and_then(Value::as_str);
-    let ours = admin::file(config).map(|file| file.display().to_string());
-    let why = if theirs == ours.as_deref() {
-        "the bearerd that answers there keeps another store or other grants: it was started with other flags, or in \
-         another environment (STATE_DIRECTORY, XDG_STATE_HOME and the user decide where the store is); set store.path"
-            .to_owned()
-    } else {
-        let theirs = theirs.unwrap_or("its flags and environment").escape_debug();
-        format!(
-            "the bearerd that answers there runs another configuration, {theirs}: name that one with --config"
-        )
+    let why = match report.pointer("/config/file").and_then(Value::as_str) {
+        None if config.file.is_none() => {
+            "the bearerd that answers there keeps another store or other grants: it was started with other flags, or in \
+             another environment (STATE_DIRECTORY, XDG_STATE_HOME and the user decide where the store is)"
+                .to_owned()
+        }
+        theirs => format!(
+            "the bearerd that answers there runs another configuration, {}: name that one with --config",
+            plain(theirs.unwrap_or("its flags and environment"))
+        ),
     };
     Failure::new(Exit::Unreachable, why)
+}
+
+/// A text that must not steer the terminal.
+fn plain(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
+    text.chars().map(shown).collect()
 }
 
 fn grants(report: &Value) -> impl Iterator<Item = &Value> {
@@ -70,7 +75,7 @@ fn in_words(report: &Value, now: &str) -> String {
         let (name, state) = (text(grant, "name"), text(grant, "state"));
         let mut line = format!("{name:width$}  {state} — {}", times(grant, now));
         if let Some(problem) = grant.get("problem").filter(|problem| problem.is_object()) {
-            let sentence = text(problem, "sentence").escape_debug().to_string();
+            let sentence = plain(text(problem, "sentence"));
             line.push_str(&format!("\n{:width$}  {sentence} ({})", "", text(problem, "code")));
         }
         line

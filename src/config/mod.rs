@@ -120,31 +120,48 @@ impl Config {
         Self::load_for(sources, true)
     }
 
+    /// Where the program that runs listens for operators, as far as that can be told: what is wrong with the file since
+    /// is no reason not to ask it. Not to be run.
+    #[must_use]
+    pub fn load_listeners(sources: &Sources) -> Self {
+        let file = sources.find();
+        let text = file.as_deref().and_then(|file| read(file).ok()).unwrap_or_default();
+        Self::gather(sources, file.as_deref(), Some(&text), true, &mut Report::default()).0
+    }
+
     fn load_for(sources: &Sources, runs_elsewhere: bool) -> Result<Loaded, ConfigErrors> {
         let file = sources.find();
         let text = file.as_deref().map(read).transpose()?;
         let mut report = Report::default();
-        let (mut written, source) = match (&file, &text) {
-            (Some(path), Some(text)) => file::read(&path.display().to_string(), text, &mut report),
+        let (config, source) =
+            Self::gather(sources, file.as_deref(), text.as_deref(), runs_elsewhere, &mut report);
+        let Report { mut errors, warnings } = report;
+        if errors.iter().any(|problem| problem.code() == Code::TomlSyntax) {
+            errors.retain(|problem| problem.code() == Code::TomlSyntax);
+        }
+        if errors.is_empty() {
+            Ok(Loaded { config, warnings, source })
+        } else {
+            Err(ConfigErrors::new(source, errors))
+        }
+    }
+
+    fn gather(
+        sources: &Sources,
+        file: Option<&Path>,
+        text: Option<&str>,
+        runs_elsewhere: bool,
+        report: &mut Report,
+    ) -> (Self, Source) {
+        let (mut written, source) = match (file, text) {
+            (Some(path), Some(text)) => file::read(&path.display().to_string(), text, report),
             _ => Default::default(),
         };
-        if report.errors.iter().any(|problem| problem.code() == Code::TomlSyntax) {
-            return Err(ConfigErrors::new(source, report.errors));
-        }
-        overlay::environment(&sources.env, &mut written, &mut report);
-        sources.flags.overlay(&mut written, &mut report);
+        overlay::environment(&sources.env, &mut written, report);
+        sources.flags.overlay(&mut written, report);
         let root = rustix::process::geteuid().is_root();
-        let mut context = resolve::Context {
-            report: &mut report,
-            env: &sources.env,
-            file: file.as_deref(),
-            root,
-            runs_elsewhere,
-        };
-        match resolve::resolve(written, &mut context) {
-            Some(config) => Ok(Loaded { config, warnings: report.warnings, source }),
-            None => Err(ConfigErrors::new(source, report.errors)),
-        }
+        let mut context = resolve::Context { report, env: &sources.env, file, root, runs_elsewhere };
+        (resolve::resolve(written, &mut context), source)
     }
 
     /// The keys that differ from `new` and that only a restart can change; a reload goes on with the old ones.

@@ -52,8 +52,23 @@ async fn status_and_healthcheck_ask_the_running_program() {
     let report: serde_json::Value = serde_json::from_str(&ask(&["status", "--json"]).1).unwrap();
     assert_eq!(report["config"]["file"], home.path().join("proxy.toml").display().to_string());
 
+    // A bad edit is what the running program survives; so does its container.
+    let good = std::fs::read_to_string(home.path().join("proxy.toml")).unwrap();
+    for edit in [format!("{good}\n[grant.crm]\nclient_id = 7\n"), good.replace("state.json", "other.json")] {
+        home.configure(&edit);
+        assert_eq!(ask(&["healthcheck", "--ready"]).0, Some(0), "{edit}");
+    }
+    assert_eq!(ask(&["status"]).0, Some(0), "the same file, whatever is in it by now");
+    home.configure(&good);
+    // Another configuration's is somebody else's, well or not.
+    let other = home.write("other.toml", &good);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bearerd"));
+    let (code, _, err) = told(command.env_clear().arg("--config").arg(&other).arg("healthcheck"));
+    assert!(code == Some(1) && err.contains("another configuration"), "{code:?} {err}");
+
     bearerd.signal(Signal::INT);
     assert_eq!(bearerd.wait().await.code(), Some(0));
+    assert!(!home.path().join("admin.sock").exists(), "the socket's file goes with it");
     assert_eq!((ask(&["status"]).0, ask(&["healthcheck"]).0), (Some(69), Some(1)));
 }
 

@@ -32,8 +32,8 @@ pub(super) struct Context<'a> {
     pub(super) runs_elsewhere: bool,
 }
 
-/// Resolves everything; `None` when the report holds an error. Every part is looked at, whatever the others hold.
-pub(super) fn resolve(written: Written, context: &mut Context<'_>) -> Option<Config> {
+/// Resolves everything. Every part is looked at, whatever the others hold; not to be run when the report holds an error.
+pub(super) fn resolve(written: Written, context: &mut Context<'_>) -> Config {
     let grants = grant::resolve(&written.grants, context);
     let routes = route::resolve(&written, context);
     let Written {
@@ -61,7 +61,7 @@ pub(super) fn resolve(written: Written, context: &mut Context<'_>) -> Option<Con
         limits: resolve_limits(limits),
         via: or(via, true),
     };
-    let config = Config {
+    Config {
         file: context.file.map(Path::to_owned),
         listen,
         workers: threads(workers),
@@ -73,8 +73,7 @@ pub(super) fn resolve(written: Written, context: &mut Context<'_>) -> Option<Con
         log: resolve_log(log),
         drain_delay: drain_delay.map_or(Duration::ZERO, |span| span.value.0),
         shutdown_grace: shutdown_grace.map_or(SHUTDOWN_GRACE, |span| span.value.0),
-    };
-    context.report.errors.is_empty().then_some(config)
+    }
 }
 
 /// Kubernetes kills after 30 s; 5 s are left for what follows the last request.
