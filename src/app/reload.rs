@@ -24,7 +24,7 @@ struct News {
 impl Running {
     /// Goes on as `loaded` says, if it can be used.
     pub(super) async fn reload(&mut self, mut loaded: Loaded) {
-        let later = self.loaded.config.needs_restart(&loaded.config);
+        let later = loaded.config.take_back(&self.loaded.config);
         if !later.is_empty() {
             let keys = later.join(", ");
             tracing::warn!(
@@ -32,7 +32,6 @@ impl Running {
                 keys,
                 "These keys take effect at the next start only: {keys}"
             );
-            loaded.config.keep_until_restart(&self.loaded.config);
         }
         match self.prepare(&loaded.config).await {
             Ok(news) => self.adopt(loaded, news),

@@ -164,27 +164,24 @@ impl Config {
         (resolve::resolve(written, &mut context), source)
     }
 
-    /// The keys that differ from `new` and that only a restart can change; a reload goes on with the old ones.
-    #[must_use]
-    pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
-        let changed = [
-            ("listen", self.listen != new.listen),
-            ("workers", self.workers != new.workers),
-            ("store", self.store != new.store),
-            ("admin.listen", self.admin.listen != new.admin.listen),
-            ("probes.listen", self.admin.probes != new.admin.probes),
-            ("log.format", self.log.format != new.log.format),
-        ];
-        changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
+    /// Takes back what only a restart can change: those keys stay as `running` has them. Returns the ones that differed.
+    pub fn take_back(&mut self, running: &Self) -> Vec<&'static str> {
+        let mut later = Vec::new();
+        keep("listen", &mut self.listen, &running.listen, &mut later);
+        keep("workers", &mut self.workers, &running.workers, &mut later);
+        keep("store", &mut self.store, &running.store, &mut later);
+        keep("admin.listen", &mut self.admin.listen, &running.admin.listen, &mut later);
+        keep("probes.listen", &mut self.admin.probes, &running.admin.probes, &mut later);
+        keep("log.format", &mut self.log.format, &running.log.format, &mut later);
+        self.admin.listen_is_default = running.admin.listen_is_default;
+        later
     }
+}
 
-    /// Takes back what [`Config::needs_restart`] is about: these keys stay as `running` has them.
-    pub fn keep_until_restart(&mut self, running: &Self) {
-        self.listen = running.listen.clone();
-        self.workers = running.workers;
-        self.store = running.store.clone();
-        self.admin = running.admin.clone();
-        self.log.format = running.log.format;
+fn keep<T: Clone + PartialEq>(key: &'static str, new: &mut T, running: &T, later: &mut Vec<&'static str>) {
+    if new != running {
+        later.push(key);
+        new.clone_from(running);
     }
 }
 

@@ -195,7 +195,7 @@ fn a_secret_file_that_is_missing_or_open_to_all_is_a_warning() {
 #[test]
 fn what_a_reload_cannot_change_is_named() {
     let old = good("local", &[]).config;
-    assert_eq!(old.needs_restart(&old.clone()), Vec::<&str>::new());
+    assert_eq!(old.clone().take_back(&old), Vec::<&str>::new());
     let env = [
         ("BEARERD_LISTEN", "localhost:1"),
         ("BEARERD_WORKERS", "7"),
@@ -207,7 +207,10 @@ fn what_a_reload_cannot_change_is_named() {
         ("BEARERD_VIA", "false"),
     ];
     let all = ["listen", "workers", "store", "admin.listen", "probes.listen", "log.format"];
-    assert_eq!(old.needs_restart(&good("local", &env).config), all);
+    let mut new = good("local", &env).config;
+    assert_eq!(new.take_back(&old), all);
+    assert_eq!(new.take_back(&old), Vec::<&str>::new(), "they are the old ones now");
+    assert!(!new.proxy.via, "and the rest is the new one's");
 }
 
 #[test]

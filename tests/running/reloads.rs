@@ -86,6 +86,33 @@ async fn no_request_notices_a_reload() {
     stage.assert_clean();
 }
 
+#[tokio::test]
+async fn what_only_a_restart_can_change_is_told_by_key_and_the_rest_is_taken() {
+    let stage = Stage::of(strict(60)).await;
+    stage.recovers().await;
+    let first = std::fs::read_to_string(stage.home.path().join("proxy.toml")).unwrap();
+    let changed = first
+        .replacen("listen = \"127.0.0.1:0\"", "listen = \"[::1]:0\"\nworkers = 2\nmethods = [\"POST\"]", 1)
+        .replace("/state.json", "/other.json");
+    stage.home.configure(&changed);
+    stage.bearerd.signal(Signal::HUP);
+    let event = stage.bearerd.wait_for_event("config_needs_restart").await;
+    assert_eq!(event["keys"], "listen, workers, store");
+    stage.bearerd.wait_for_event("config_reloaded").await;
+    let taken = async {
+        while stage.get("/echo").await.status() != 405 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    Box::pin(in_time("the methods", taken)).await;
+    assert!(!stage.home.path().join("other.json").exists());
+    // Once more, with nothing left to take back: what runs is remembered, not what was written.
+    stage.home.configure(&first);
+    stage.bearerd.signal(Signal::HUP);
+    stage.bearerd.wait_for_events("config_reloaded", 2).await;
+    assert_eq!(stage.bearerd.events("config_needs_restart").len(), 1);
+}
+
 /// The state of each grant that the running program has.
 async fn states(stage: &Stage) -> HashMap<String, String> {
     let status = Peer::connect(stage.admin).await.get("/api/v1/status", "localhost").await.json();
