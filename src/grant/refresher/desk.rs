@@ -48,6 +48,11 @@ impl Desk {
             .is_some_and(|(class, _)| same(class) || !needs_person(class) && !needs_person(&error.class))
     }
 
+    /// Whether the refusal that was told last outlasts this error, which says nothing about the grant.
+    pub(super) fn outlasts(&self, error: &RefreshError) -> bool {
+        matches!(self.failed, Some((Class::Refused, _))) && !super::needs_a_person(error.class)
+    }
+
     /// Notes the end of an attempt.
     pub(super) fn attempted(
         &mut self,
@@ -104,7 +109,9 @@ impl Desk {
         } else {
             tracing::warn!(event = "refresh_failed", %grant, cause, code, failures, in_doubt, "{sentence}");
         }
-        self.failed = Some((error.class, error.problem()));
+        if !self.outlasts(&error) {
+            self.failed = Some((error.class, error.problem()));
+        }
     }
 
     /// Another process, or an earlier start, left a good token.
@@ -166,7 +173,11 @@ impl Desk {
         if status.state != state {
             let (grant, was, code) =
                 (&self.grant, status.state, self.failed.as_ref().map(|(_, problem)| problem.code));
-            tracing::info!(event = "grant_state_changed", %grant, state = %state, %was, code, "Grant {grant} is {state} (was {was})");
+            if matches!(state, State::SignInRequired | State::Misconfigured) {
+                tracing::error!(event = "grant_state_changed", %grant, state = %state, %was, code, "Grant {grant} is {state} (was {was})");
+            } else {
+                tracing::info!(event = "grant_state_changed", %grant, state = %state, %was, code, "Grant {grant} is {state} (was {was})");
+            }
             status.state = state;
             status.since = view.now;
         }

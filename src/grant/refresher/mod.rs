@@ -72,6 +72,8 @@ pub struct Refresher {
     params: Params,
     endpoint: Arc<dyn TokenEndpoint>,
     store: Arc<dyn Store>,
+    /// Where the store is, for people; looked up where that may block.
+    place: String,
     publisher: Publisher,
     clock: Clock,
     dice: fn() -> f64,
@@ -91,6 +93,8 @@ pub struct Refresher {
     parked_on: Option<Inputs>,
     /// What the last attempt was made with.
     used: Used,
+    /// Why the configured seed cannot be read, if it cannot.
+    unread_seed: Option<String>,
     /// The refresh token that was presented without a verdict, so that a refusal of it means a lost rotation.
     in_doubt: Option<Fingerprint>,
     bucket: Bucket,
@@ -135,11 +139,12 @@ impl Refresher {
     pub fn new(parts: Parts) -> Self {
         let Parts { params, endpoint, store, publisher, clock, dice, board, commands, ending } = parts;
         let now = clock.now();
-        let desk = Desk::new(params.name.clone(), board);
+        let (desk, place) = (Desk::new(params.name.clone(), board), store.place());
         Self {
             params,
             endpoint,
             store,
+            place,
             publisher,
             clock,
             dice,
@@ -153,6 +158,7 @@ impl Refresher {
             failures: 0,
             parked_on: None,
             used: Used::default(),
+            unread_seed: None,
             in_doubt: None,
             bucket: Bucket::new(),
             last_doubt: None,
@@ -235,9 +241,13 @@ impl Refresher {
                 self.parked_on = None;
             }
             Err(error) => {
-                self.failures = if self.desk.has_same_class(error) { self.failures + 1 } else { 1 };
+                // A verdict stands until the server takes it back: a fault on the way to the next is none.
+                let class = if self.desk.outlasts(error) { Class::Refused } else { error.class };
+                if !self.desk.outlasts(error) {
+                    self.failures = if self.desk.has_same_class(error) { self.failures + 1 } else { 1 };
+                }
                 let expires = self.current.as_ref().map(|current| current.expires);
-                let wish = schedule::retry_at(error.class, self.failures, now, expires, (self.dice)());
+                let wish = schedule::retry_at(class, self.failures, now, expires, (self.dice)());
                 self.plan(wish, "retry");
                 if error.class == Class::Misconfigured {
                     self.endpoint.forget();
@@ -249,6 +259,10 @@ impl Refresher {
             }
         }
         self.desk.attempted(cause, started, now, outcome, self.in_doubt.is_some());
+        let store = Arc::clone(&self.store);
+        if let Ok(place) = tokio::task::spawn_blocking(move || store.place()).await {
+            self.place = place;
+        }
         self.post();
     }
 
@@ -265,7 +279,7 @@ impl Refresher {
             generation: self.generation,
             next,
             unsaved: self.unsaved.is_some(),
-            store: self.store.place(),
+            store: self.place.clone(),
         });
         self.publisher.explain_absence(absent);
     }

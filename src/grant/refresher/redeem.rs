@@ -118,8 +118,8 @@ impl Refresher {
         seed: Option<&RefreshToken>,
     ) -> Result<Record, RefreshError> {
         let rests = txn.record().cloned();
-        let record = match lineage::decide(rests, &self.params.identity(), seed, self.needs_refresh_token())?
-        {
+        let decided = lineage::decide(rests, &self.params.identity(), seed, self.needs_refresh_token());
+        let record = match decided.map_err(|error| self.no_seed_because(error))? {
             Line::Rests(record) => record,
             Line::Begins(record) => {
                 let rests = self.commit(txn, &record).await;
@@ -146,6 +146,15 @@ impl Refresher {
             }
             _ => Ok(record),
         }
+    }
+
+    /// That there is no grant, told by its nearest cause.
+    fn no_seed_because(&self, mut error: RefreshError) -> RefreshError {
+        if let (Class::Refused, Some(why)) = (error.class, &self.unread_seed) {
+            error.sentence =
+                format!("There is no refresh token yet, and the configured one is not there: {why}.");
+        }
+        error
     }
 
     /// No durable intent, no redeem; but for a line whose last redeems brought no new refresh token (R78).

@@ -145,3 +145,29 @@ fn of_an_earlier_boot_a_stored_token_keeps_its_life() {
     assert_eq!(expires.wall - obtained.wall, 36_000 * SECOND);
     assert_eq!(expires.remaining(at(23_000, 30_000)), 6_000 * SECOND);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_stands_whatever_befalls_the_next_probe() {
+    let bench = Bench::new([REFUSED, Step::NotSent, Step::Says(503, ""), Step::Unanswered, REFUSED]);
+    bench.is(State::SignInRequired).await;
+    for probes in 2..=5 {
+        bench.until("a probe", |bench| bench.script.redeems() == probes).await;
+        tokio::time::sleep(SECOND).await;
+        let status = bench.handle.board.look();
+        assert_eq!((status.state, bench.code()), (State::SignInRequired, "grant_rejected"), "probe {probes}");
+    }
+    assert!(bench.clock_at() >= START.wall + 240 * SECOND, "and it is probed as slowly as before");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_seed_that_is_not_there_is_named() {
+    let seed = tempfile::NamedTempFile::new().unwrap();
+    let missing = seed.path().display().to_string();
+    let params = params(&seed);
+    std::fs::remove_file(seed.path()).unwrap();
+    let bench = Bench::start_with(params, [ROTATED], MemoryStore::default());
+    bench.is(State::SignInRequired).await;
+    let status = bench.handle.board.look();
+    let sentence = &status.problem.as_ref().unwrap().sentence;
+    assert!(sentence.contains(&missing), "{sentence}");
+}
