@@ -63,14 +63,14 @@ impl fmt::Display for Listen {
 /// # Errors
 /// The last address' error, `NotFound` when the name has none, `TimedOut` after `timeout`.
 pub async fn dial(host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream> {
-    match tokio::time::timeout_at(clock::in_(timeout), dial_any(host, port)).await {
+    let dialled = async { dial_any(tokio::net::lookup_host((host, port)).await?.collect()).await };
+    match tokio::time::timeout_at(clock::in_(timeout), dialled).await {
         Ok(connected) => connected,
         Err(_elapsed) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")),
     }
 }
 
-async fn dial_any(host: &str, port: u16) -> io::Result<TcpStream> {
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+async fn dial_any(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut pending = addresses.into_iter();
     let mut running = tokio::task::JoinSet::new();
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
@@ -100,21 +100,26 @@ async fn dial_any(host: &str, port: u16) -> io::Result<TcpStream> {
 mod tests {
     use super::*;
 
+    /// An address that is taken and refuses, for as long as the socket is held.
+    fn refusing() -> (tokio::net::TcpSocket, SocketAddr) {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = socket.local_addr().unwrap();
+        (socket, address)
+    }
+
     #[tokio::test]
     async fn a_dead_first_address_does_not_hide_the_second() {
-        // `localhost` may resolve to ::1 first; only 127.0.0.1 listens.
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let stream = dial("localhost", port, Duration::from_secs(5)).await.unwrap();
-        assert_eq!(stream.peer_addr().unwrap().port(), port);
+        let alive = listener.local_addr().unwrap();
+        let (_held, dead) = refusing();
+        assert_eq!(dial_any(vec![dead, alive]).await.unwrap().peer_addr().unwrap(), alive);
     }
 
     #[tokio::test]
     async fn a_closed_port_is_an_error_that_says_so() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
-        let error = dial("127.0.0.1", port, Duration::from_secs(5)).await.unwrap_err();
+        let (_held, dead) = refusing();
+        let error = dial("127.0.0.1", dead.port(), Duration::from_secs(5)).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 

@@ -158,6 +158,18 @@ pub enum Server {
 }
 
 impl Server {
+    /// Whether secrets go to any of its addresses without TLS.
+    #[must_use]
+    pub fn is_plaintext(&self) -> bool {
+        let is_plain = |url: &str| url.starts_with("http://");
+        match self {
+            Self::Issuer { issuer, token_endpoint } => {
+                is_plain(issuer) || token_endpoint.as_deref().is_some_and(is_plain)
+            }
+            Self::Endpoint { token_endpoint } => is_plain(token_endpoint),
+        }
+    }
+
     /// What binds a record to its server (R45).
     #[must_use]
     pub fn identity(&self) -> &str {

@@ -6,7 +6,7 @@ use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName,
     HeaderValue, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
-use http::request;
+use http::{Version, request};
 
 use super::error::{Code, ProxyError};
 
@@ -66,7 +66,7 @@ pub fn prepare_request(head: &mut request::Parts, via: bool) -> Result<(), Proxy
     if wants_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
-    if via { add_via(headers) } else { Ok(()) }
+    if via { add_via(headers, head.version) } else { Ok(()) }
 }
 
 /// Strips what concerns the upstream's connection alone. A length beside a transfer coding is a lie (P10).
@@ -136,16 +136,25 @@ fn pseudonym() -> &'static str {
     NAME.get_or_init(|| format!("bearerd-{}", crate::secret::random_hex(4)))
 }
 
-/// Adds ourselves to `Via` (RFC 9110 §7.6.3); a request that names us already goes round in circles (P27).
-fn add_via(headers: &mut HeaderMap) -> Result<(), ProxyError> {
-    static OURS: OnceLock<Option<HeaderValue>> = OnceLock::new();
+/// Adds ourselves to `Via`, with the version that the request came in (RFC 9110 §7.6.3); a request that names us already
+/// goes round in circles (P27).
+fn add_via(headers: &mut HeaderMap, version: Version) -> Result<(), ProxyError> {
+    static OURS: OnceLock<[Option<HeaderValue>; 3]> = OnceLock::new();
     let name = pseudonym();
     let been_here =
         headers.get_all(VIA).iter().any(|line| line.to_str().is_ok_and(|line| line.contains(name)));
     if been_here {
         return Err(ProxyError::new(Code::Loop, "The request has passed through this proxy before."));
     }
-    if let Some(ours) = OURS.get_or_init(|| HeaderValue::try_from(format!("1.1 {name}")).ok()) {
+    let [old, usual, two] = OURS.get_or_init(|| {
+        ["1.0", "1.1", "2"].map(|version| HeaderValue::try_from(format!("{version} {name}")).ok())
+    });
+    let ours = match version {
+        Version::HTTP_10 => old,
+        Version::HTTP_2 => two,
+        _ => usual,
+    };
+    if let Some(ours) = ours {
         headers.append(VIA, ours.clone());
     }
     Ok(())
@@ -251,9 +260,20 @@ mod tests {
     fn a_request_that_comes_round_again_is_a_loop_and_another_instance_is_not() {
         let mut headers = HeaderMap::new();
         headers.insert(VIA, HeaderValue::from_static("1.1 bearerd-00000000"));
-        add_via(&mut headers).unwrap();
+        add_via(&mut headers, Version::HTTP_11).unwrap();
         assert_eq!(headers.get_all(VIA).iter().count(), 2);
-        assert_eq!(add_via(&mut headers).unwrap_err().code(), Code::Loop);
+        assert_eq!(add_via(&mut headers, Version::HTTP_11).unwrap_err().code(), Code::Loop);
+    }
+
+    #[test]
+    fn via_has_the_version_that_the_request_came_in() {
+        for (version, shown) in
+            [(Version::HTTP_10, "1.0 "), (Version::HTTP_11, "1.1 "), (Version::HTTP_2, "2 ")]
+        {
+            let mut headers = HeaderMap::new();
+            add_via(&mut headers, version).unwrap();
+            assert!(headers[VIA].to_str().unwrap().starts_with(shown), "{headers:?}");
+        }
     }
 
     #[test]

@@ -91,7 +91,9 @@ fn bind_unix(path: &Path) -> io::Result<Listener> {
     if is_socket {
         match std::os::unix::net::UnixStream::connect(path) {
             Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process answers there")),
-            Err(_) => std::fs::remove_file(path)?,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
+            // Not to be reached by us, or too busy to answer: somebody may well be there.
+            Err(error) => return Err(error),
         }
     }
     let listener = UnixListener::bind(path)?;

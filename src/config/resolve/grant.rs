@@ -12,6 +12,7 @@ use crate::config::reference::SecretReference;
 use crate::config::value::Placed;
 use crate::config::written::WrittenGrant;
 use crate::grant::{ClientAuthMethod, Flow, Margin, Params, Secret, Server};
+use crate::net;
 use crate::token::GrantName;
 
 /// `timeout` when nothing is written.
@@ -56,9 +57,20 @@ fn one(name: &GrantName, written: &WrittenGrant, context: &mut Context<'_>) -> O
         FlowKind::RefreshToken => Flow::RefreshToken { seed },
         FlowKind::ClientCredentials => Flow::ClientCredentials,
     };
+    let server = server(issuer, token_endpoint);
+    if let (Some(server), Some(dial)) = (&server, &connect_to)
+        && server.is_plaintext()
+        && !net::is_loopback(&dial.value.0)
+    {
+        let title = "`connect_to` would send secrets in plain text across a network";
+        context.report.error(
+            Problem::new(Code::PlaintextServer, &dial.place, title)
+                .help("the server's name is an http:// one, for servers on this machine; write https://"),
+        );
+    }
     Some(Params {
         name: name.clone(),
-        server: server(issuer, token_endpoint)?,
+        server: server?,
         client_id: client_id?.value.0,
         client_auth: or(client_auth, ClientAuthMethod::Auto),
         client_secret,

@@ -153,10 +153,11 @@ impl Ledger {
     pub(super) fn state_of(&self, token: &str, now: Moment) -> TokenState {
         let Some(access) = self.access_tokens.get(token) else { return TokenState::Unknown };
         let alive = |id: &String| self.grants.get(id).is_some_and(|grant| grant.alive);
-        if access.revoked || !access.grant.as_ref().is_none_or(alive) {
-            TokenState::Revoked
-        } else if now.wall >= access.expires {
+        // An expired token is never to be sent, revoked or not.
+        if now.wall >= access.expires {
             TokenState::Expired
+        } else if access.revoked || !access.grant.as_ref().is_none_or(alive) {
+            TokenState::Revoked
         } else {
             TokenState::Active
         }
