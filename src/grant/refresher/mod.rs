@@ -7,6 +7,7 @@ mod desk;
 mod redeem;
 #[cfg(test)]
 mod tests;
+mod unsaved;
 mod wait;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use self::desk::Desk;
+use self::unsaved::Unsaved;
 use super::endpoint::TokenEndpoint;
 use super::error::{Class, RefreshError};
 use super::schedule::{self, Bucket};
@@ -22,7 +24,7 @@ use super::status::Board;
 use super::{Flow, Params};
 use crate::clock::{Clock, Moment};
 use crate::secret::{AccessTokenText, Fingerprint};
-use crate::store::{Record, SavedToken, Store, Txn};
+use crate::store::{Record, SavedToken, Store};
 use crate::token::{AccessToken, Publisher};
 
 /// What others may ask of a refresher.
@@ -107,16 +109,6 @@ struct Current {
     obtained: Moment,
     expires: Moment,
     life: Duration,
-}
-
-/// A rotation that lives in memory only.
-struct Unsaved {
-    txn: Box<dyn Txn>,
-    record: Record,
-    life: Duration,
-    retry: Moment,
-    failures: u32,
-    published: bool,
 }
 
 /// What an operator gives to an attempt: the seed and the client's secret, as they were read for it.

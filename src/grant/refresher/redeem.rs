@@ -7,7 +7,7 @@ use super::super::error::{Class, RefreshError};
 use super::super::lineage::{self, Line};
 use super::super::schedule;
 use super::super::wire::{self, Answer, Issued, Told};
-use super::{Done, Ending, Refresher, Unsaved, Used};
+use super::{Done, Ending, Refresher, Used};
 use crate::clock::Moment;
 use crate::panics::caught;
 use crate::secret::{ClientSecret, RefreshToken};
@@ -15,12 +15,6 @@ use crate::store::{Intent, QUIET_REDEEMS, Record, Refusal, SavedToken, StoreErro
 
 /// How long another holder may keep the lock: through one redeem and its save.
 const LOCK_SLACK: Duration = Duration::from_secs(5);
-
-/// The longest pause between two tries to save a rotation (R42).
-const SAVE_PAUSE: Duration = Duration::from_secs(5);
-
-/// How long the end of the program waits for an unsaved rotation (R16).
-const LAST_SAVES: u32 = 5;
 
 /// Why a grant was refused: an answer with its new refresh token never arrived. A code, and what the record says.
 const LOST: &str = "lost_rotation";
@@ -208,7 +202,11 @@ impl Refresher {
         self.use_token(txn, record, asked, answer.status.as_u16(), (rotated, saved.is_ok()), issued).await
     }
 
-    async fn save_rotation(&mut self, txn: &mut Box<dyn Txn>, record: &Record) -> Result<(), StoreError> {
+    pub(super) async fn save_rotation(
+        &mut self,
+        txn: &mut Box<dyn Txn>,
+        record: &Record,
+    ) -> Result<(), StoreError> {
         let watch = crate::clock::Stopwatch::start();
         let saved = self.commit(txn, record).await;
         if saved.is_ok() {
@@ -297,11 +295,6 @@ impl Refresher {
         error
     }
 
-    fn hold(&mut self, txn: Box<dyn Txn>, record: Record, life: Duration) {
-        let retry = self.clock.now().plus(Duration::from_millis(500));
-        self.unsaved = Some(Unsaved { txn, record, life, retry, failures: 1, published: false });
-    }
-
     async fn take_back(&mut self, txn: Box<dyn Txn>) {
         if let Err(error) = txn.abandon().await {
             self.desk.store_failed(&error);
@@ -315,68 +308,6 @@ impl Refresher {
             Err(error) => self.desk.store_failed(error),
         }
         committed
-    }
-
-    /// A rotation in memory: saved as soon as that is possible, published then, or before when the old token is no
-    /// longer usable (DESIGN §4: save before publish).
-    pub(super) async fn tend_unsaved(&mut self) {
-        let Some(mut unsaved) = self.unsaved.take() else { return };
-        let now = self.clock.now();
-        let usable = self.current.as_ref().is_some_and(|current| !current.expires.has_come(now));
-        if !unsaved.published && !usable {
-            self.publish_unsaved(&unsaved);
-            unsaved.published = true;
-        }
-        if !unsaved.retry.has_come(now) {
-            self.unsaved = Some(unsaved);
-            return;
-        }
-        let record = unsaved.record.clone();
-        match self.save_rotation(&mut unsaved.txn, &record).await {
-            Ok(()) => {
-                if !unsaved.published {
-                    self.publish_unsaved(&unsaved);
-                }
-                self.desk.all_saved();
-            }
-            Err(_) => {
-                unsaved.failures += 1;
-                let pause = Duration::from_secs(u64::from(unsaved.failures)).min(SAVE_PAUSE);
-                unsaved.retry = self.clock.now().plus(pause);
-                self.unsaved = Some(unsaved);
-            }
-        }
-    }
-
-    fn publish_unsaved(&mut self, unsaved: &Unsaved) {
-        if let Some(saved) = unsaved.record.access_token.as_ref().filter(|_| !unsaved.life.is_zero()) {
-            self.publish(&saved.text, saved.obtained, saved.expires, unsaved.life);
-        }
-    }
-
-    /// The last chance for a rotation that lives in memory only: a few tries when the program ends, else as many as it
-    /// takes.
-    pub(super) async fn save_before_leaving(&mut self) {
-        let mut tries = 0;
-        while let Some(unsaved) = &mut self.unsaved {
-            unsaved.retry = self.clock.now();
-            self.tend_unsaved().await;
-            if self.unsaved.is_none() {
-                return;
-            }
-            let stops = *self.ending.borrow_and_update() == Ending::Stop;
-            tries += u32::from(stops);
-            if tries >= LAST_SAVES {
-                break;
-            }
-            tokio::select! {
-                () = tokio::time::sleep(Duration::from_secs(1)) => {}
-                Ok(()) = self.ending.changed() => {}
-            }
-        }
-        if let Some(unsaved) = &self.unsaved {
-            self.desk.rotation_lost_with_us(&unsaved.record);
-        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::grant::wire::Answer;
 use crate::grant::{self, ClientAuthMethod, Handle, Margin, Server};
 use crate::secret::RefreshToken;
 use crate::store::memory::MemoryStore;
-use crate::store::{self, Intent, StoreError};
+use crate::store::{self, Intent, StoreError, Txn};
 use crate::token::GrantName;
 
 const START: Moment = Moment { boot: Duration::from_secs(100), wall: Duration::from_secs(1_800_000_000) };

@@ -1,0 +1,66 @@
+//! What an authorization server says of itself, as far as a token request needs it.
+
+use http::Uri;
+use serde_json::Value;
+
+use super::{Members, printable};
+use crate::grant::error::{Class, RefreshError};
+use crate::net;
+
+/// What a server's metadata say (RFC 8414 §2, OpenID Connect Discovery §3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// Where token requests go.
+    pub token_endpoint: Uri,
+    /// Which client authentications it takes; `client_secret_basic` when the document is silent.
+    pub auth_methods: Vec<String>,
+}
+
+/// Reads a metadata document for `issuer`.
+///
+/// # Errors
+/// When it is not one, names another issuer (RFC 8414 §3.3), or a token endpoint that secrets must not be sent to.
+pub fn read_metadata(issuer: &str, body: &[u8]) -> Result<Metadata, RefreshError> {
+    let wrong = |sentence: String| RefreshError::new(Class::Misconfigured, "discovery_failed", sentence);
+    let Ok(Value::Object(members)) = serde_json::from_slice::<Value>(body) else {
+        // A portal's page, most likely; it goes away.
+        return Err(RefreshError::new(
+            Class::Blocked,
+            "discovery_failed",
+            format!("The metadata of {issuer} are not a JSON object; check `issuer`."),
+        ));
+    };
+    let members = Members(members);
+    let named = members.text("issuer").unwrap_or_default();
+    if named != issuer {
+        return Err(RefreshError::new(
+            Class::Misconfigured,
+            "issuer_mismatch",
+            format!(
+                "The metadata found under {issuer} are of issuer `{}`; configure that one.",
+                printable(&named)
+            ),
+        ));
+    }
+    let endpoint = members.text("token_endpoint").unwrap_or_default();
+    let token_endpoint = endpoint.parse::<Uri>().ok().filter(is_trustworthy).ok_or_else(|| {
+        wrong(format!("The metadata of {issuer} name no token endpoint that is https (or on loopback)."))
+    })?;
+    let auth_methods = match members.get("token_endpoint_auth_methods_supported") {
+        Some(Value::Array(methods)) => methods.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => vec!["client_secret_basic".to_owned()],
+    };
+    Ok(Metadata { token_endpoint, auth_methods })
+}
+
+/// Whether secrets may be sent there: https, or plain on loopback.
+#[must_use]
+pub fn is_trustworthy(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    !host.is_empty()
+        && match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => net::is_loopback(host),
+            _ => false,
+        }
+}
