@@ -52,9 +52,6 @@ pub struct Flags {
     /// `log.format`: the command's own `--log-format`.
     #[arg(skip)]
     pub log_format: Option<String>,
-    /// `log.level`: the command's own `-q` and `-v`.
-    #[arg(skip)]
-    pub log_level: Option<String>,
 }
 
 impl Flags {
@@ -74,7 +71,6 @@ impl Flags {
             probes_listen,
             workers,
             log_format,
-            log_level,
         } = self;
         let one = |text: &Option<String>| text.clone().map(Form::Plain);
         let flags = [
@@ -91,7 +87,6 @@ impl Flags {
             ("--probes-listen", "probes.listen", one(probes_listen)),
             ("--workers", "workers", one(workers)),
             ("--log-format", "log.format", one(log_format)),
-            ("-v", "log.level", one(log_level)),
         ];
         for (flag, path, form) in flags {
             let key = keys().find(|key| key.path() == path);

@@ -30,10 +30,11 @@ async fn every_token_is_judged_and_counted() {
     let server = AuthorizationServer::strict().no_rotation().start();
     let upstream = Upstream::checking(&server);
     let good = access_token(&server).await;
-    server.set_expires_in(0);
-    let expired = access_token(&server).await;
     let revoked = access_token(&server).await;
     server.revoke(&revoked);
+    server.set_expires_in(0);
+    let expired = access_token(&server).await;
+    server.revoke(&expired);
     let mut peer = Peer::connect(upstream.address()).await;
     for (headers, status, challenge) in [
         (format!("Authorization: Bearer {good}\r\n"), 200, None),
@@ -54,7 +55,8 @@ async fn every_token_is_judged_and_counted() {
     let tally = upstream.tally();
     assert_eq!((tally.requests, tally.good, tally.missing, tally.several), (7, 1, 1, 1));
     assert_eq!((tally.expired_tokens, tally.revoked_tokens, tally.unknown_tokens), (1, 1, 2));
-    assert_eq!(upstream.requests()[1].verdict, Verdict::Bad(TokenState::Expired));
+    let expired = Verdict::Bad(TokenState::Expired);
+    assert_eq!(upstream.requests()[1].verdict, expired, "revoked or not: it should not have been sent");
 }
 
 #[tokio::test]

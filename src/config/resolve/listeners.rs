@@ -3,7 +3,7 @@
 use super::Context;
 use crate::admin;
 use crate::config::address::ListenOrOff;
-use crate::config::error::{Code, Place, Problem};
+use crate::config::error::{Code, Problem};
 use crate::config::keys::{Admin, Probes};
 use crate::config::value::{OneOrMore, Placed};
 use crate::net::Listen;
@@ -66,15 +66,61 @@ fn local_only(key: &str, why: &str, listen: &Placed<Listen>, context: &mut Conte
 
 /// The same address cannot be bound twice; port 0 is another port each time.
 fn distinct<'a>(all: impl Iterator<Item = &'a Placed<Listen>>, context: &mut Context<'_>) {
-    let mut seen: Vec<(&Listen, &Place)> = Vec::new();
+    let mut seen: Vec<&Listen> = Vec::new();
     for Placed { value, place } in all {
-        let any_port = matches!(value, Listen::Tcp { port: 0, .. });
-        if !any_port && seen.iter().any(|(other, _)| *other == value) {
-            let title = format!("two listeners have the same address {value}");
+        if let Some(other) = seen.iter().find(|other| overlap(other, value)) {
+            let title = if *other == value {
+                format!("two listeners have the same address {value}")
+            } else {
+                format!("two listeners have the same port: {other} and {value}")
+            };
             context.report.error(
                 Problem::new(Code::Contradiction, place, title).help("give each an address of its own"),
             );
         }
-        seen.push((value, place));
+        seen.push(value);
+    }
+}
+
+/// Whether only one of the two can be bound: the same, or one port on this machine by two names of it, or by one and all
+/// of its addresses.
+fn overlap(one: &Listen, other: &Listen) -> bool {
+    let (Listen::Tcp { host, port }, Listen::Tcp { host: other_host, port: other_port }) = (one, other)
+    else {
+        return one == other;
+    };
+    let is_all = |host: &str| matches!(host, "0.0.0.0" | "::");
+    let is_localhost = |host: &str| matches!(host, "localhost" | "127.0.0.1" | "::1");
+    let one_is_the_name = |host: &str, other: &str| host == "localhost" && is_localhost(other);
+    *port != 0
+        && port == other_port
+        && (host == other_host
+            || is_all(host)
+            || is_all(other_host)
+            || one_is_the_name(host, other_host)
+            || one_is_the_name(other_host, host))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_bound_beside_each_other_is_told_from_what_can() {
+        let at = |host: &str, port| Listen::Tcp { host: host.to_owned(), port };
+        for (one, other, expected) in [
+            (at("127.0.0.1", 8080), at("127.0.0.1", 8080), true),
+            (at("127.0.0.1", 8080), at("0.0.0.0", 8080), true),
+            (at("::", 8080), at("localhost", 8080), true),
+            (at("localhost", 8080), at("::1", 8080), true),
+            (at("127.0.0.1", 8080), at("::1", 8080), false),
+            (at("127.0.0.1", 8080), at("10.0.0.1", 8080), false),
+            (at("localhost", 8080), at("localhost", 8081), false),
+            (at("localhost", 0), at("localhost", 0), false),
+            (Listen::Unix("/a".into()), Listen::Unix("/a".into()), true),
+            (Listen::Unix("/a".into()), at("localhost", 1), false),
+        ] {
+            assert_eq!((overlap(&one, &other), overlap(&other, &one)), (expected, expected), "{one} {other}");
+        }
     }
 }

@@ -57,7 +57,7 @@ pub(super) fn resolve(written: Written, context: &mut Context<'_>) -> Config {
     let tls = resolve_tls(tls, context);
     let proxy = proxy::Params {
         routes,
-        guard: resolve_guard(guard),
+        guard: resolve_guard(guard, context),
         limits: resolve_limits(limits),
         via: or(via, true),
     };
@@ -87,9 +87,14 @@ fn threads(workers: Option<Placed<Workers>>) -> usize {
     }
 }
 
-fn resolve_guard(written: keys::Guard) -> proxy::guard::Params {
+fn resolve_guard(written: keys::Guard, context: &mut Context<'_>) -> proxy::guard::Params {
     let keys::Guard { allowed_hosts, allowed_origins, browser, faulty: _ } = written;
     let default = proxy::guard::Params::default();
+    if let Some(nobody) = allowed_hosts.as_ref().filter(|list| list.value.0.is_empty()) {
+        let title = "`guard.allowed_hosts` lets nobody in, and no command either";
+        let help = "name the hosts that callers ask for, or leave it out for localhost";
+        context.report.error(Problem::new(Code::BadHost, &nobody.place, title).help(help));
+    }
     let hosts = allowed_hosts.map(|list| list.value.0.into_iter().map(|host| host.value.0).collect());
     let origins = allowed_origins.map(|list| list.value.0.into_iter().map(|origin| origin.value.0).collect());
     proxy::guard::Params {
