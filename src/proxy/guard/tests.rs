@@ -62,6 +62,21 @@ fn only_allowed_hosts_pass_with_any_port() {
 }
 
 #[test]
+fn the_host_of_a_route_is_allowed_for_the_routes_of_that_host_alone() {
+    let both = Params {
+        allowed_hosts: vec!["localhost".to_owned(), "both.internal".to_owned()],
+        ..Params::default()
+    };
+    let guard = Guard::new(&both, ["api.internal".to_owned(), "both.internal".to_owned()]);
+    let rows = [("API.internal:80", true), ("localhost", false), ("both.internal", false)];
+    for (name, expected) in rows {
+        let head = head("GET", "/", &[("host", name)]);
+        let Ok(Admission::Forward(host)) = guard.admit(&head) else { panic!("{name} is refused") };
+        assert_eq!(host.of_routes, expected, "{name}");
+    }
+}
+
+#[test]
 fn a_request_names_one_host_and_its_target_agrees() {
     let guard = guard(Browser::Deny, &[]);
     let local = ("host", "localhost");
