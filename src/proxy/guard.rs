@@ -95,7 +95,7 @@ impl Guard {
         }
         self.check_origin(head)?;
         self.check_fetch_site(head)?;
-        if head.method == Method::OPTIONS && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
+        if self.is_preflight(head) {
             return self.preflight(&head.headers).map(Admission::Answer);
         }
         Ok(Admission::Forward(Host { name, of_routes }))
@@ -132,6 +132,14 @@ impl Guard {
             Browser::SameOrigin => sites.all(|site| site == "same-origin" || site == "none"),
         };
         if allowed || self.reader(&head.headers).is_some() { Ok(()) } else { Err(foreign_page()) }
+    }
+
+    /// Whether a page asks what it may ask. With `browser = "off"` only who names its origin is taken for a page, as
+    /// browsers always do: others pass like any request.
+    fn is_preflight(&self, head: &Parts) -> bool {
+        head.method == Method::OPTIONS
+            && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+            && (self.params.browser != Browser::Off || self.reader(&head.headers).is_some())
     }
 
     /// The answer to a preflight: 204 for a page that may read the answer to what it announces.

@@ -172,6 +172,7 @@ fn a_preflight_is_answered_here_and_only_for_a_listed_origin() {
     let plain = [("host", "localhost"), ("access-control-request-method", "PUT")];
     assert_eq!(code(&guard, &head("OPTIONS", "/", &plain)), "origin_not_allowed", "never forwarded");
     let off = self::guard(Browser::Off, &[]);
+    assert_eq!(code(&off, &head("OPTIONS", "/", &plain)), "forward", "no page asks without an origin");
     assert_eq!(code(&off, &ask("https://evil.example")), "answer", "off is off");
     assert!(off.reader(&ask("https://evil.example").headers).is_some());
     assert!(guard.reader(&ask("https://evil.example").headers).is_none());
