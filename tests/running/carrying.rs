@@ -50,6 +50,13 @@ async fn the_page_of_a_listed_origin_may_read_what_comes() {
         assert_eq!((reply.status(), allowed), (status, vec!["https://app.example"]), "{target}");
     }
     assert_eq!(stage.get("/echo").await.head.header("access-control-allow-origin"), None);
+    let before = stage.upstream.requests().len();
+    let preflight = "OPTIONS /echo HTTP/1.1\r\nHost: localhost\r\nOrigin: https://app.example\r\n\
+                     Access-Control-Request-Method: PUT\r\n\r\n";
+    let head = Peer::connect(stage.proxy).await.ask(preflight).await.head;
+    assert_eq!((head.status(), head.all("access-control-allow-origin")), (204, vec!["https://app.example"]));
+    assert_eq!(head.all("vary"), ["Origin"], "said once");
+    assert_eq!(stage.upstream.requests().len(), before, "answered here");
 }
 
 #[tokio::test]
