@@ -160,8 +160,6 @@ impl Proxy {
             _ => {}
         }
         headers::prepare_response(response.headers_mut());
-        // A message has the version of who sends it (RFC 9112 §2.3); hyper writes what its caller speaks.
-        *response.version_mut() = Version::HTTP_11;
         let silence = self.limits().stream_idle_timeout;
         Ok(response.map(|body| Body::from_upstream(body, hold, silence)))
     }
@@ -230,6 +228,8 @@ impl Proxy {
             Ok(response) => (response, None),
             Err(error) => (self.refuse(&error, asked.is_grpc), Some(error)),
         };
+        // A message has the version of who sends it (RFC 9112 §2.3); hyper writes what its caller speaks.
+        *response.version_mut() = Version::HTTP_11;
         if let Some(origin) = &asked.page {
             guard::let_read(response.headers_mut(), origin.clone());
         }

@@ -120,4 +120,6 @@ async fn an_answer_has_our_version_whatever_the_upstreams_was() {
     let front = Options::to(server.address()).start();
     let reply = Peer::connect(front.address).await.get("/", "localhost").await;
     assert_eq!((reply.head.start.as_str(), reply.text().as_str()), ("HTTP/1.1 200 OK", "ok"));
+    let reply = Peer::connect(front.address).await.ask("GET / HTTP/1.0\r\n\r\n").await;
+    assert_eq!(reply.head.start, "HTTP/1.0 200 OK", "an old caller is answered in its own");
 }

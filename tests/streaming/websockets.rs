@@ -56,6 +56,17 @@ async fn a_refused_switch_is_an_ordinary_answer_and_its_connection_goes_on() {
 }
 
 #[tokio::test]
+async fn a_refusal_has_our_version_whatever_the_upstreams_was() {
+    let server = Server::start(move |_, mut peer| async move {
+        peer.head().await;
+        peer.send("HTTP/1.0 403 Forbidden\r\nContent-Length: 2\r\n\r\nno").await;
+    });
+    let front = Options::to(server.address()).start();
+    let reply = Peer::connect(front.address).await.ask(ASK).await;
+    assert_eq!((reply.head.start.as_str(), reply.text().as_str()), ("HTTP/1.1 403 Forbidden", "no"));
+}
+
+#[tokio::test]
 async fn a_switch_to_something_else_is_refused() {
     let server = Server::start(move |_, mut peer| async move {
         peer.head().await;
