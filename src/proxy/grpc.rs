@@ -60,5 +60,25 @@ mod tests {
         assert_eq!(response.headers()["grpc-status"], "14");
         assert_eq!(response.headers()["grpc-message"], "upstream_unreachable: 100 %25 %C3%A4");
         assert_eq!(response.headers()[CONTENT_TYPE], "application/grpc");
+        let status = response.headers()["proxy-status"].to_str().unwrap();
+        assert!(status.contains("upstream_unreachable") && !response.headers().contains_key("retry-after"));
+        let busy = answer(&ProxyError::new(Code::Overloaded, "too much"));
+        assert_eq!(busy.headers()["retry-after"], "1");
+    }
+
+    #[test]
+    fn grpc_is_told_from_what_only_begins_like_it() {
+        let rows = [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc;charset=utf-8", true),
+            ("application/grpc-web", false),
+            ("application/grpc-web+proto", false),
+            ("application/json", false),
+        ];
+        for (kind, expected) in rows {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]);
+            assert_eq!(is_spoken(&headers), expected, "{kind}");
+        }
     }
 }
