@@ -206,3 +206,27 @@ impl Drop for SocketFile {
         let _ = std::fs::remove_file(&self.0);
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_socket_file_that_nobody_holds_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = folder.path().join("left.sock");
+        drop(UnixListener::bind(&left).unwrap());
+        drop(bind_unix(&left).unwrap());
+
+        // Refuses us for another reason: it is of another kind.
+        let other = folder.path().join("other.sock");
+        let _held = std::os::unix::net::UnixDatagram::bind(&other).unwrap();
+        let error = bind_unix(&other).unwrap_err();
+        assert!(error.kind() != io::ErrorKind::ConnectionRefused && other.exists(), "{error}");
+
+        let taken = folder.path().join("taken.sock");
+        let _answers = UnixListener::bind(&taken).unwrap();
+        assert_eq!(bind_unix(&taken).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert!(taken.exists());
+    }
+}
