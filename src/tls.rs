@@ -48,7 +48,8 @@ impl Tls {
     /// Loads the roots and builds the configurations. Blocking: reads files.
     ///
     /// # Errors
-    /// When `ca_file` cannot be read or holds no certificate, or no root at all is to be had.
+    /// When `ca_file` cannot be read or holds no certificate, or the TLS library lacks every protocol version. That
+    /// `roots = "file"` has a `ca_file` is seen to by the configuration.
     pub fn load(params: &Params) -> Result<Self, TlsError> {
         let roots = Arc::new(roots(params)?);
         let connector = |alpn: &[u8]| -> Result<TlsConnector, TlsError> {
