@@ -7,6 +7,7 @@ use bearerd::proxy::worker::Order;
 
 use super::front::{Options, TOKEN, ask, get, http2_caller, post};
 use crate::support::http::Head;
+use crate::support::in_time;
 use crate::support::raw::{End, Peer, Server};
 use crate::support::upstream::Upstream;
 
@@ -142,7 +143,24 @@ async fn what_cannot_be_sent_twice_takes_no_connection_that_rested_long() {
     assert!(used.len() == 3 && used[1] == 1, "{used:?}");
 }
 
+/// Waits until the system has heard from the server at `port` that it ends its connections, whatever the proxy has made
+/// of it by then: none is in the state ESTABLISHED (1) any more.
+async fn hung_up(port: u16) {
+    let remote = format!(":{port:04X}");
+    let is_open = |line: &str| {
+        let mut columns = line.split_ascii_whitespace().skip(2);
+        columns.next().is_some_and(|address| address.ends_with(&remote)) && columns.next() == Some("01")
+    };
+    in_time("the end of the upstream's connection", async {
+        while std::fs::read_to_string("/proc/net/tcp").unwrap().lines().any(is_open) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
+#[cfg_attr(not(target_os = "linux"), ignore = "the state of a connection is read from /proc")]
 async fn a_connection_that_closed_while_it_rested_costs_no_request() {
     let server = Server::start(move |_, mut peer| async move {
         let head = peer.head().await;
@@ -154,8 +172,7 @@ async fn a_connection_that_closed_while_it_rested_costs_no_request() {
     for _ in 0..3 {
         let answers = ask_all(&mut peer, &["POST"]).await;
         assert_eq!(answers, [(200, "ok".to_owned())]);
-        // Until the upstream's FIN has come.
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        hung_up(server.address().port()).await;
     }
 }
 

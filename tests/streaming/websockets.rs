@@ -115,7 +115,9 @@ async fn a_tunnel_in_which_nobody_speaks_ends_and_one_that_speaks_does_not() {
 async fn a_worker_that_drains_waits_for_a_tunnel() {
     use bearerd::proxy::worker::Order;
     let server = Server::start(move |_, mut peer| async move {
-        peer.head().await;
+        if peer.head().await.path() != "/ws" {
+            return peer.send("HTTP/1.1 204 No Content\r\n\r\n").await;
+        }
         peer.send(SWITCH).await;
         assert_eq!(peer.take(4).await, b"ping");
         peer.send("pong").await;
@@ -125,8 +127,10 @@ async fn a_worker_that_drains_waits_for_a_tunnel() {
     let mut peer = Peer::connect(front.address).await;
     peer.send(ASK).await;
     peer.head().await;
+    let mut resting = Peer::connect(front.address).await;
+    assert_eq!(resting.get("/", "localhost").await.status(), 204);
     front.send(Order::Drain(Duration::from_secs(600)));
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(resting.rest().await.1, End::Closed, "the drain has begun");
     peer.send("ping").await;
     assert_eq!(peer.take(4).await, b"pong");
 }
