@@ -39,6 +39,7 @@ pub(crate) struct Options {
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) has_token: bool,
     pub(crate) clock: Clock,
+    pub(crate) credential: Credential,
 }
 
 /// A proxy that carries requests to one upstream.
@@ -69,6 +70,7 @@ impl Options {
             ca_file: None,
             has_token: true,
             clock: Clock::System,
+            credential: Credential::default(),
         }
     }
 
@@ -83,7 +85,7 @@ impl Options {
             host: None,
             upstream: upstream::Params { target: self.target, path: String::new(), http: self.http },
             grant: grant.clone(),
-            credential: Credential::default(),
+            credential: self.credential,
             response_timeout: self.response_timeout,
             methods: None,
         };
