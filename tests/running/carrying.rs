@@ -40,7 +40,7 @@ async fn strangers_get_403_and_no_upstream_sees_them() {
 #[tokio::test]
 async fn the_page_of_a_listed_origin_may_read_what_comes() {
     let guard = "\n[guard]\nallowed_origins = [\"https://app.example\"]\n";
-    let stage = Box::pin(Stage::with(strict(60), guard, &["--log-format", "json", "run"])).await;
+    let stage = Box::pin(Stage::with(strict(60), guard, &[])).await;
     stage.recovers().await;
     for (target, status) in [("/echo", 200), ("/status/500", 500), ("*", 400)] {
         let request =

@@ -16,7 +16,7 @@ async fn count(stage: &Stage, family: &str, label: Option<(&str, &str)>) -> f64 
 #[tokio::test]
 async fn a_request_too_many_is_503_and_the_next_is_carried() {
     let limits = "\n[limits]\nrequests = 1\n";
-    let stage = Box::pin(Stage::with(strict(60), limits, &["--log-format", "json", "run"])).await;
+    let stage = Box::pin(Stage::with(strict(60), limits, &[])).await;
     stage.recovers().await;
     let mut held = Peer::connect(stage.proxy).await;
     held.send("GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
@@ -40,7 +40,7 @@ async fn a_request_too_many_is_503_and_the_next_is_carried() {
 #[tokio::test]
 async fn a_connection_too_many_ends_at_once() {
     let limits = "\n[limits]\nconnections = 2\n";
-    let stage = Box::pin(Stage::with(strict(60), limits, &["--log-format", "json", "run"])).await;
+    let stage = Box::pin(Stage::with(strict(60), limits, &[])).await;
     stage.recovers().await;
     let mut kept = Vec::new();
     while kept.len() < 2 {

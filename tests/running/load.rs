@@ -104,8 +104,7 @@ pub(super) async fn answers(crowd: JoinSet<usize>) -> usize {
 #[tokio::test]
 async fn a_drain_under_load_ends_no_request_that_was_taken() {
     for workers in ["1", "2"] {
-        let arguments = ["--log-format", "json", "run", "--workers", workers];
-        let mut stage = Box::pin(Stage::with(strict(60), "", &arguments)).await;
+        let mut stage = Box::pin(Stage::with(strict(60), "", &["--workers", workers])).await;
         stage.recovers().await;
         let before = stage.upstream.tally().requests;
         let mut waiting = JoinSet::new();
@@ -148,8 +147,9 @@ async fn callers_are_let_in_until_the_drain_delay_is_over() {
         let length = in_time("a notification", notified.recv(&mut room)).await.unwrap();
         String::from_utf8_lossy(&room[..length]).trim().to_owned()
     };
-    let arguments = ["--log-format", "json", "run"];
-    let mut bearerd = Process::spawn(home.bearerd().args(arguments).env("NOTIFY_SOCKET", &socket));
+    let command = ["-vvv", "--log-format", "json", "run"];
+    let bearerd = Process::spawn(home.bearerd().args(command).env("NOTIFY_SOCKET", &socket));
+    let mut bearerd = bearerd.keeps_secrets_of(&server);
     assert_eq!(told().await, "READY=1");
     let event = bearerd.wait_for_event("listening").await;
     let proxy = field(&event, "address").unwrap().as_str().unwrap().parse().unwrap();

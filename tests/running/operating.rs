@@ -36,7 +36,7 @@ async fn status_and_healthcheck_ask_the_running_program() {
     let home = Home::new();
     home.write("seed", &server.seed("billing"));
     home.configure(&FINDABLE.replace("@TOKEN_ENDPOINT@", &server.token_endpoint()));
-    let mut bearerd = home.run();
+    let mut bearerd = home.run().keeps_secrets_of(&server);
     bearerd.wait_for_event("refresh_succeeded").await;
     let ask = |arguments: &[&str]| told(home.bearerd().args(arguments));
 

@@ -60,7 +60,7 @@ async fn lost_rotation(options: Options, fault: Fault, meanwhile: &'static [u16]
 /// Up to the moment at which the access token is no longer usable; callers get one of `meanwhile` until then.
 async fn fails(options: Options, fault: Fault, phase: Phase, meanwhile: &[u16]) -> Stage {
     let more = format!("\n[limits]\ntoken_wait = \"{}s\"\n", WAIT.as_secs());
-    let stage = Box::pin(Stage::with(options, &more, &["--log-format", "json", "run"])).await;
+    let stage = Box::pin(Stage::with(options, &more, &[])).await;
     stage.recovers().await;
     stage.server.fault(fault, phase);
     stage.bearerd.wait_for_event("refresh_failed").await;

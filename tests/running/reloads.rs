@@ -10,6 +10,7 @@ use super::load::{answers, crowd};
 use super::stage::{Stage, strict};
 use crate::support::authorization_server::Client;
 use crate::support::in_time;
+use crate::support::process::{Home, Process};
 use crate::support::raw::Peer;
 
 #[tokio::test]
@@ -34,7 +35,9 @@ async fn a_reload_takes_a_good_file_and_leaves_a_bad_one() {
 
 #[tokio::test]
 async fn a_reload_takes_the_log_level() {
-    let mut stage = Stage::of(strict(60)).await;
+    // No level on the command line, which would win.
+    let begin = |home: &Home| Process::spawn(home.bearerd().args(["--log-format", "json", "run"]));
+    let mut stage = Box::pin(Stage::begun(strict(60), "", begin)).await;
     stage.recovers().await;
     let first = std::fs::read_to_string(stage.home.path().join("proxy.toml")).unwrap();
     for (level, method) in [("warn", "POST"), ("info", "PUT")] {

@@ -9,7 +9,7 @@ const LIMITS: &str =
     "\n[limits]\nfirst_byte_timeout = \"1s\"\nheader_timeout = \"1s\"\nidle_timeout = \"1s\"\n";
 
 async fn stage() -> Stage {
-    let stage = Box::pin(Stage::with(strict(60), LIMITS, &["--log-format", "json", "run"])).await;
+    let stage = Box::pin(Stage::with(strict(60), LIMITS, &[])).await;
     stage.recovers().await;
     stage
 }
@@ -58,7 +58,7 @@ async fn a_caller_that_waits_for_its_answer_is_not_idle() {
 #[tokio::test]
 async fn a_caller_that_reads_nothing_of_its_answer_is_let_go() {
     let limits = "\n[limits]\nstream_idle_timeout = \"1s\"\n";
-    let stage = Box::pin(Stage::with(strict(60), limits, &["--log-format", "json", "run"])).await;
+    let stage = Box::pin(Stage::with(strict(60), limits, &[])).await;
     stage.recovers().await;
     let mut peer = Peer::connect(stage.proxy).await;
     peer.send("GET /bytes/100000000 HTTP/1.1\r\nHost: localhost\r\n\r\n").await;

@@ -27,11 +27,16 @@ pub(super) fn strict(life: u64) -> Options {
 
 impl Stage {
     pub(super) async fn of(options: Options) -> Self {
-        Box::pin(Self::with(options, "", &["--log-format", "json", "run"])).await
+        Box::pin(Self::with(options, "", &[])).await
     }
 
-    /// With more of proxy.toml (top-level keys and tables after the grant's) and these arguments.
+    /// With more of proxy.toml (top-level keys and tables after the grant's) and these arguments after `run`.
     pub(super) async fn with(options: Options, more: &str, arguments: &[&str]) -> Self {
+        Box::pin(Self::begun(options, more, |home| home.run_with(arguments))).await
+    }
+
+    /// With a process that is begun in this way.
+    pub(super) async fn begun(options: Options, more: &str, begin: impl FnOnce(&Home) -> Process) -> Self {
         let server = options.start();
         let upstream = Upstream::checking(&server);
         let home = Home::new();
@@ -46,14 +51,14 @@ impl Stage {
             upstream.url(),
             server.issuer(),
         ));
-        let bearerd = Process::spawn(home.bearerd().args(arguments));
+        let bearerd = begin(&home).keeps_secrets_of(&server);
         let (proxy, admin) = Box::pin(addresses(&bearerd)).await;
         Self { server, upstream, home, bearerd, proxy, admin }
     }
 
     /// Starts it once more in the same place.
     pub(super) async fn restart(&mut self) {
-        self.bearerd = self.home.run();
+        self.bearerd = self.home.run().keeps_secrets_of(&self.server);
         (self.proxy, self.admin) = addresses(&self.bearerd).await;
     }
 
@@ -113,7 +118,7 @@ impl InFront {
              refresh_token = {{ file = \"seed\" }}\n\n[store]\npath = \"@HOME@/state.json\"\n\n[admin]\nlisten = \"off\"\n",
             server.issuer(),
         ));
-        let bearerd = home.run();
+        let bearerd = home.run().keeps_secrets_of(server);
         let event = bearerd.wait_for_event("listening").await;
         let proxy = field(&event, "address").unwrap().as_str().unwrap().parse().unwrap();
         Self { bearerd, proxy, _home: home }

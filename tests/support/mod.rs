@@ -10,10 +10,13 @@
 //! | [`fault_proxy`] | a TCP link that delays, cuts, resets or swallows |
 //! | [`raw`] | a client and a server that say exactly the bytes a test gives them |
 //! | [`process`] | the real `bearerd`, its log lines, its signals and its exit code |
+//! | [`canaries`] | the search for secrets in what it has printed |
 //! | [`certificates`] | a certificate authority in a temporary folder |
 
 pub(crate) mod authorization_server;
 pub(crate) mod background;
+#[cfg(test)] // the playground has no secret to keep
+pub(crate) mod canaries;
 pub(crate) mod certificates;
 pub(crate) mod fault_proxy;
 pub(crate) mod http;

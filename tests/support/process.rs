@@ -12,16 +12,19 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use super::in_time_or;
+use super::authorization_server::AuthorizationServer;
+use super::{canaries, in_time_or};
 
-/// A child process. Dropping it kills it, so that none is left behind.
+/// A child process. Dropping it kills it, so that none is left behind, and looks for secrets in what it has printed.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
     printed: Arc<Mutex<Vec<String>>>,
     lines: watch::Sender<usize>,
     output: Arc<Mutex<String>>,
-    readers: [JoinHandle<()>; 2],
+    readers: Vec<JoinHandle<()>>,
+    /// Whose secrets it must not have told when it ends.
+    keeps: Option<AuthorizationServer>,
 }
 
 /// A place for one bearerd: its proxy.toml and its state. Outlives the process, which may be started in it again.
@@ -60,10 +63,14 @@ impl Home {
         self.write("proxy.toml", &proxy_toml.replace("@HOME@", &self.path().display().to_string()))
     }
 
-    /// `bearerd run` with this place's proxy.toml and JSON logs.
+    /// `bearerd run` with this place's proxy.toml, and JSON logs at the most verbose level.
     pub(crate) fn run(&self) -> Process {
-        let arguments = ["--log-format", "json", "run"];
-        Process::spawn(self.bearerd().args(arguments))
+        self.run_with(&[])
+    }
+
+    /// The same with these arguments more.
+    pub(crate) fn run_with(&self, arguments: &[&str]) -> Process {
+        Process::spawn(self.bearerd().args(["-vvv", "--log-format", "json", "run"]).args(arguments))
     }
 
     /// `bearerd --config proxy.toml`, to be given more arguments. Of the environment nothing is passed on.
@@ -97,7 +104,13 @@ impl Process {
                 kept.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
             }
         });
-        Self { child, printed, lines, output, readers: [log_reader, output_reader] }
+        Self { child, printed, lines, output, readers: vec![log_reader, output_reader], keeps: None }
+    }
+
+    /// Holds it to telling none of this server's secrets, until its end.
+    pub(crate) fn keeps_secrets_of(mut self, server: &AuthorizationServer) -> Self {
+        self.keeps = Some(server.clone());
+        self
     }
 
     /// Its process id.
@@ -183,6 +196,12 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ended_already = self.child.kill();
         let _ended_already = self.child.wait();
+        let Some(server) = self.keeps.take().filter(|_| !std::thread::panicking()) else { return };
+        for reader in std::mem::take(&mut self.readers) {
+            reader.join().unwrap();
+        }
+        let printed = self.log().join("\n") + &self.output();
+        assert_eq!(canaries::found(&printed, &server.secrets()), None, "a secret is in {printed}");
     }
 }
 

@@ -2,7 +2,7 @@
 // comes twice kills its grant, access tokens live for 10 s and can be introspected.
 //
 // It prints one line of JSON (`issuer`, `control`) when it listens. At `control`: POST /seed makes a grant and its first
-// refresh token, as a sign-in would have; GET /report tells what was redeemed and refused.
+// refresh token, as a sign-in would have; GET /report tells what was redeemed and refused, GET /secrets every token.
 
 import { createHash, generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
@@ -48,11 +48,13 @@ function configuration() {
 /** Remembers each exchange of a refresh token: when, which one came, which one went out. */
 function watch(provider) {
   const report = { redeems: [], errors: [], reuse: 0, revoked: 0 };
+  const secrets = [];
   const isRefresh = (ctx) => ctx.oidc?.params?.grant_type === 'refresh_token';
   provider.on('grant.success', (ctx) => {
     if (!isRefresh(ctx)) return;
     const { refresh_token: issued, access_token: access } = ctx.body;
     const presented = fingerprint(ctx.oidc.params.refresh_token);
+    secrets.push(ctx.oidc.params.refresh_token, issued, access);
     report.redeems.push({ at: now(), presented, issued: fingerprint(issued), access: fingerprint(access) });
   });
   provider.on('grant.error', (ctx, error) => {
@@ -62,7 +64,7 @@ function watch(provider) {
   });
   provider.on('grant.revoked', () => { report.revoked += 1; });
   provider.on('server_error', (_ctx, error) => report.errors.push({ at: now(), error: 'server_error', detail: String(error) }));
-  return report;
+  return { report, secrets };
 }
 
 /** What a sign-in would have left behind. */
@@ -75,7 +77,7 @@ async function seed(provider) {
   return token.save();
 }
 
-function control(provider, report) {
+function control(provider, report, secrets) {
   return createServer(async (request, response) => {
     const answer = (status, body) => {
       response.writeHead(status, { 'content-type': 'application/json' });
@@ -87,6 +89,8 @@ function control(provider, report) {
         answer(200, { refresh_token: token, fingerprint: fingerprint(token) });
       } else if (request.method === 'GET' && request.url === '/report') {
         answer(200, report);
+      } else if (request.method === 'GET' && request.url === '/secrets') {
+        answer(200, secrets);
       } else {
         answer(404, {});
       }
@@ -99,6 +103,6 @@ function control(provider, report) {
 const server = createServer();
 const issuer = await listen(server);
 const provider = new Provider(issuer, configuration());
-const report = watch(provider);
+const { report, secrets } = watch(provider);
 server.on('request', provider.callback());
-console.log(JSON.stringify({ issuer, control: await listen(control(provider, report)) }));
+console.log(JSON.stringify({ issuer, control: await listen(control(provider, report, secrets)) }));

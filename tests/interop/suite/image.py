@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 
-from peers import PATIENCE, ROOT, Bearerd, wait_until
+from peers import PATIENCE, ROOT, VERBOSE, Bearerd, wait_until
 
 BUNDLE = pathlib.Path("/etc/ssl/certs/ca-certificates.crt")
 USER = 65532
@@ -75,7 +75,7 @@ class Container(Bearerd):
 
     def __init__(self, image, claim):
         self.image = image
-        super().__init__([*NAMESPACES, "sh", "-c", CONTAINER, "sh", image.root, claim, *image.command("run")])
+        super().__init__([*NAMESPACES, "sh", "-c", CONTAINER, "sh", image.root, claim, *image.command("run", *VERBOSE)])
 
     def stop(self, how=signal.SIGTERM, patience=40):
         """The signal goes to process 1, whose exit code is that of the whole."""

@@ -1,7 +1,6 @@
 """The parties: each a process of its own on a free port of loopback, started, watched and ended by its handle."""
 
 import base64
-import collections
 import json
 import os
 import pathlib
@@ -19,6 +18,7 @@ import urllib.request
 INTEROP = pathlib.Path(__file__).resolve().parent.parent
 ROOT = INTEROP.parent.parent
 CLIENT = ("billing", "not a secret: 100% + /=")
+VERBOSE = ["-vvv", "--log-format", "json"]
 PATIENCE = 60  # seconds that a slow machine may take for anything that is not measured
 
 
@@ -63,7 +63,7 @@ class Process:
 
     def __init__(self, command, env=None, cwd=None):
         self.command = [str(part) for part in command]
-        self.tail = collections.deque(maxlen=40)
+        self.printed = []
         self.output, self.errors = queue.Queue(), queue.Queue()
         self.child = subprocess.Popen(
             self.command,
@@ -82,7 +82,7 @@ class Process:
 
     def _read(self, stream, lines):
         for line in stream:
-            self.tail.append(line.rstrip())
+            self.printed.append(line.rstrip())
             lines.put(line)
         lines.put(None)
 
@@ -107,7 +107,7 @@ class Process:
 
     def story(self, what):
         """What it did, with the last that it said."""
-        said = "\n    ".join(self.tail) or "nothing"
+        said = "\n    ".join(self.printed[-40:]) or "nothing"
         return f"`{' '.join(self.command)}` {what}; it said last:\n    {said}"
 
     def stop(self, how=signal.SIGTERM, patience=40):
@@ -139,6 +139,9 @@ class Peer(Process):
         return call(self.told["control"] + "/report")[1]
 
 
+running_servers = set()
+
+
 class AuthorizationServer(Peer):
     """oidc-provider: rotates, detects reuse, access tokens of 10 s."""
 
@@ -147,9 +150,18 @@ class AuthorizationServer(Peer):
         self.issuer = self.told["issuer"]
         metadata = call(self.issuer + "/.well-known/openid-configuration")[1]
         self.token_endpoint, self.introspection = metadata["token_endpoint"], metadata["introspection_endpoint"]
+        running_servers.add(self)
+
+    def stop(self, how=signal.SIGTERM, patience=40):
+        running_servers.discard(self)
+        return super().stop(how, patience)
 
     def seed(self):
         return call(self.told["control"] + "/seed", data=b"")[1]
+
+    def secrets(self):
+        """Every token that has passed through a client's hands, and the client's own secret."""
+        return [*call(self.told["control"] + "/secrets")[1], CLIENT[1]]
 
     def redeem(self, refresh_token):
         form = urllib.parse.urlencode({"grant_type": "refresh_token", "refresh_token": refresh_token})
@@ -180,8 +192,23 @@ def basic(name, secret):
     return {"Authorization": "Basic " + base64.b64encode(halves.encode()).decode()}
 
 
+def disguises(secret):
+    """As it is, in percent-encoding, and in base64, where it may begin at any of three places of a group."""
+    yield secret
+    yield "".join(f"%{byte:02X}" for byte in secret.encode())
+    for before in ("", "x", "xx"):
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            # The first and the last characters depend on what stands around it.
+            yield encode((before + secret).encode()).decode().rstrip("=")[4:-4]
+
+
+def found(text, secrets):
+    """The first of the secrets that the text tells in any disguise."""
+    return next((secret for secret in secrets if any(shape in text for shape in disguises(secret))), None)
+
+
 class Bearerd(Process):
-    """The real binary; it listens once this returns."""
+    """The real binary; it listens once this returns, and has told no secret when it has stopped."""
 
     def __init__(self, command):
         self.addresses = {}
@@ -197,7 +224,15 @@ class Bearerd(Process):
     @classmethod
     def configured(cls, folder):
         """With the proxy.toml in there."""
-        return cls([os.environ["BEARERD_BIN"], "run", "-c", pathlib.Path(folder) / "proxy.toml", "--log-format", "json"])
+        return cls([os.environ["BEARERD_BIN"], "run", "-c", pathlib.Path(folder) / "proxy.toml", *VERBOSE])
+
+    def stop(self, how=signal.SIGTERM, patience=40):
+        code = super().stop(how, patience)
+        secrets = [secret for server in running_servers for secret in server.secrets()]
+        assert len(secrets) > 1, "there is something to look for"
+        told = found("\n".join(self.printed), secrets)
+        assert told is None, self.story(f"told the secret {told}")
+        return code
 
     def _listen(self):
         deadline = time.monotonic() + PATIENCE

@@ -2,7 +2,7 @@
 
 import time
 
-from peers import Peers, call
+from peers import Peers, call, disguises, found
 
 
 class Measure(Peers):
@@ -32,3 +32,11 @@ class Measure(Peers):
         self.assertEqual(call(self.upstream.url, headers=ours)[0], 401)
         rejected = [one["reason"] for one in self.upstream.report()["rejected"]]
         self.assertEqual(rejected, ["no token", "inactive", "inactive"])
+
+    def test_a_secret_is_found_in_every_disguise(self):
+        secrets = self.server.redeem(self.server.seed()["refresh_token"])[1]
+        secret = secrets["refresh_token"]
+        self.assertIn(secret, self.server.secrets())
+        self.assertIsNone(found("a line with nothing in it", self.server.secrets()))
+        for shape in disguises(secret):
+            self.assertEqual(found(f"a line with {shape} in it", self.server.secrets()), secret, shape)

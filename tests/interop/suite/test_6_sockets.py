@@ -7,14 +7,14 @@ import tempfile
 import threading
 import time
 
-from peers import PATIENCE, ROOT, Bearerd, Peers, Process, call, configure, free_port
+from peers import PATIENCE, ROOT, VERBOSE, Bearerd, Peers, Process, call, configure, free_port
 
 SOCKET = ROOT / "deploy" / "systemd" / "bearerd.socket"
 
 
 def activate(folder, address, name):
     """What systemd does for a .socket unit: it binds, and starts bearerd when the first caller comes."""
-    command = [os.environ["BEARERD_BIN"], "run", "-c", pathlib.Path(folder) / "proxy.toml", "--log-format", "json"]
+    command = [os.environ["BEARERD_BIN"], "run", "-c", pathlib.Path(folder) / "proxy.toml", *VERBOSE]
     return ["systemd-socket-activate", f"--listen={address}", f"--fdname={name}", *command]
 
 
@@ -68,4 +68,4 @@ class Sockets(Peers):
         self.addCleanup(process.stop)
         process.child.wait(PATIENCE)
         self.assertEqual(process.stop(), 78, process.story("ended"))
-        return " ".join(process.tail)
+        return " ".join(process.printed)

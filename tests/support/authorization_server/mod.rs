@@ -209,6 +209,16 @@ impl AuthorizationServer {
         self.requests().into_iter().filter(Exchange::is_redeem).collect()
     }
 
+    /// Every secret of it that a client has seen: what was presented and issued so far, and the clients' own.
+    #[cfg(test)] // the playground shows, and keeps nothing from anybody
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        let told = self.redeems().into_iter().flat_map(|exchange| {
+            [exchange.presented().map(str::to_owned), exchange.refresh_token, exchange.access_token]
+        });
+        let clients = self.shared.state().clients.clone();
+        told.flatten().chain(clients.into_iter().filter_map(|client| client.secret)).collect()
+    }
+
     /// How often a refresh token came that another had replaced.
     pub(crate) fn reuse_errors(&self) -> usize {
         self.shared.state().ledger.reuse_errors
