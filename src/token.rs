@@ -204,10 +204,13 @@ impl AbsentReason {
 }
 
 /// What the publisher has said last.
+#[derive(Clone)]
 struct Published {
     token: Option<Arc<AccessToken>>,
     /// What holds when the token is none, or expired.
     otherwise: Absent,
+    /// From when on a doubt about the token is looked into; `None` while nothing would come of one.
+    doubts_heeded_from: Option<Moment>,
 }
 
 struct Shared {
@@ -227,7 +230,7 @@ pub fn seam(clock: Clock) -> (Publisher, Reader) {
     let otherwise = Absent { reason: AbsentReason::Unavailable, retry_after: Duration::from_secs(1) };
     let shared = Arc::new(Shared {
         clock,
-        published: ArcSwap::from_pointee(Published { token: None, otherwise }),
+        published: ArcSwap::from_pointee(Published { token: None, otherwise, doubts_heeded_from: None }),
         changed: watch::Sender::new(0),
         doubted: AtomicU64::new(0),
         wanted: AtomicUsize::new(0),
@@ -244,15 +247,21 @@ pub struct Publisher {
 impl Publisher {
     /// Gives readers this token from now on.
     pub fn publish(&mut self, token: AccessToken) {
-        let otherwise = self.shared.published.load().otherwise;
-        self.set(Some(Arc::new(token)), otherwise);
+        self.set(|published| Published { token: Some(Arc::new(token)), ..published });
     }
 
     /// Says what readers are to be told once there is no usable token; a token that is still good stays.
     pub fn explain_absence(&mut self, otherwise: Absent) {
-        let token = self.shared.published.load().token.clone();
         if self.shared.published.load().otherwise != otherwise {
-            self.set(token, otherwise);
+            self.set(|published| Published { otherwise, ..published });
+        }
+    }
+
+    /// Says from when on a doubt about the published token leads to a refresh, as it also does while that refresh lasts;
+    /// `None` when it leads to nothing.
+    pub fn heed_doubts(&mut self, from: Option<Moment>) {
+        if self.shared.published.load().doubts_heeded_from != from {
+            self.set(|published| Published { doubts_heeded_from: from, ..published });
         }
     }
 
@@ -284,8 +293,9 @@ impl Publisher {
         (self.waiters() > 0 && usable.is_none()).then_some(Wanted::Demand)
     }
 
-    fn set(&mut self, token: Option<Arc<AccessToken>>, otherwise: Absent) {
-        self.shared.published.store(Arc::new(Published { token, otherwise }));
+    fn set(&mut self, change: impl FnOnce(Published) -> Published) {
+        let published = Published::clone(&self.shared.published.load());
+        self.shared.published.store(Arc::new(change(published)));
         self.shared.changed.send_modify(|count| *count += 1);
     }
 }
@@ -356,11 +366,59 @@ impl Reader {
         }
     }
 
+    /// Doubts the token of this generation, and returns the one that comes after it, waiting up to `patience` while a
+    /// refresh is expected to bring it. Many that doubt the same token share that refresh. Cancelling it cancels none.
+    pub async fn successor(&self, generation: u64, patience: Duration) -> Option<Arc<AccessToken>> {
+        let mut changed = self.shared.changed.subscribe();
+        let succession = self.succession(generation);
+        if !matches!(succession, Succession::Here(_)) {
+            self.doubt(generation);
+        }
+        let settled = |succession| match succession {
+            Succession::Here(token) => Some(Some(token)),
+            Succession::None => Some(None),
+            Succession::Expected => None,
+        };
+        if let Some(settled) = settled(succession) {
+            return settled;
+        }
+        let _waiting = Waiting::enter(&self.shared)?;
+        let came = async {
+            loop {
+                if let Some(settled) = settled(self.succession(generation)) {
+                    return settled;
+                }
+                // The sender lives in `shared`, which we hold, so this cannot fail.
+                let _ = changed.changed().await;
+            }
+        };
+        tokio::time::timeout(patience, came).await.ok().flatten()
+    }
+
+    fn succession(&self, generation: u64) -> Succession {
+        let now = self.shared.clock.now();
+        let published = self.shared.published.load();
+        match &published.token {
+            Some(token) if token.generation > generation && !token.expires.has_come(now) => {
+                Succession::Here(Arc::clone(token))
+            }
+            _ if published.doubts_heeded_from.is_some_and(|from| from.has_come(now)) => Succession::Expected,
+            _ => Succession::None,
+        }
+    }
+
     /// Says that an upstream answered 401 to the token of this generation; a doubt about an older one changes nothing.
     pub fn doubt(&self, generation: u64) {
         self.shared.doubted.fetch_max(generation, Ordering::AcqRel);
         self.shared.attention.notify_one();
     }
+}
+
+/// Whether a token that an upstream refused has a successor.
+enum Succession {
+    Here(Arc<AccessToken>),
+    Expected,
+    None,
 }
 
 /// Counts one waiting request, and tells the refresher.

@@ -119,10 +119,12 @@ fn probe_after(failures: u32) -> Duration {
 
 /// Whether a 401 to a token obtained at `obtained` is reason to refresh.
 #[must_use]
-pub fn is_doubt_heeded(now: Moment, obtained: Moment, expires: Moment, last_doubt: Option<Moment>) -> bool {
+pub fn doubts_heeded_from(obtained: Moment, expires: Moment, last_doubt: Option<Moment>) -> Moment {
     let half_life = expires.since(obtained) / 2;
-    let old_enough = now.since(obtained) >= TOO_YOUNG_TO_DOUBT.min(half_life);
-    old_enough && last_doubt.is_none_or(|last| now.since(last) >= DOUBT_INTERVAL)
+    let old_enough = obtained.boot + TOO_YOUNG_TO_DOUBT.min(half_life);
+    let rare_enough = last_doubt.map_or(Duration::ZERO, |last| last.boot + DOUBT_INTERVAL);
+    // By the boot clock alone, which cannot be set.
+    Moment { boot: old_enough.max(rare_enough), wall: Duration::MAX }
 }
 
 /// Keeps answered redeems apart, whatever the server says of lifetimes (R8).
@@ -294,17 +296,13 @@ mod tests {
     fn only_a_token_of_some_age_is_doubted_and_not_often() {
         let expires = NOW.plus(seconds(600));
         let heeded = |age, last: Option<u64>| {
-            is_doubt_heeded(
-                NOW.plus(seconds(age)),
-                NOW,
-                expires,
-                last.map(|ago| NOW.plus(seconds(age - ago))),
-            )
+            let last = last.map(|ago| NOW.plus(seconds(age - ago)));
+            doubts_heeded_from(NOW, expires, last).has_come(NOW.plus(seconds(age)))
         };
         assert!(!heeded(9, None) && heeded(10, None));
         assert!(!heeded(60, Some(29)) && heeded(60, Some(30)));
         assert!(
-            is_doubt_heeded(NOW.plus(seconds(3)), NOW, NOW.plus(seconds(6)), None),
+            doubts_heeded_from(NOW, NOW.plus(seconds(6)), None).has_come(NOW.plus(seconds(3))),
             "half of a short life"
         );
     }

@@ -274,6 +274,7 @@ impl Refresher {
             store: self.place.clone(),
         });
         self.publisher.explain_absence(absent);
+        self.publisher.heed_doubts(self.doubts_heeded_from());
     }
 
     fn is_ending(&self) -> bool {

@@ -483,6 +483,41 @@ async fn a_doubted_token_is_refreshed_once_and_a_young_one_not_at_all() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_upstream_that_always_says_401_costs_two_refreshes_a_minute_at_most() {
+    let bench = Bench::new([GOOD]);
+    bench.has_token().await;
+    tokio::time::sleep(30 * SECOND).await;
+    let (before, reader) = (bench.script.redeems(), bench.handle.reader.clone());
+    let callers = async {
+        loop {
+            let used = reader.now().unwrap().generation();
+            if let Some(token) = reader.successor(used, 10 * SECOND).await {
+                assert!(token.generation() > used);
+            }
+            tokio::time::sleep(SECOND / 10).await;
+        }
+    };
+    let _elapsed = tokio::time::timeout(60 * SECOND, callers).await.unwrap_err();
+    assert_eq!(bench.script.redeems() - before, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_doubts_a_token_waits_for_its_successor_while_there_is_hope_and_no_longer() {
+    let bench = Bench::new([GOOD, Step::Says(500, ""), GOOD]);
+    bench.has_token().await;
+    let clock = Clock::Test(bench.clock.clone());
+    let started = clock.now();
+    assert!(bench.handle.reader.successor(1, 60 * SECOND).await.is_none(), "too young");
+    assert_eq!(clock.now(), started, "nobody waits");
+    tokio::time::sleep(15 * SECOND).await;
+    assert!(bench.handle.reader.successor(1, 60 * SECOND).await.is_none(), "the refresh fails");
+    assert!(clock.now().since(started) < 20 * SECOND, "and nobody waits for the next");
+    bench.until("the retry", |bench| bench.handle.board.look().generation == 2).await;
+    let successor = bench.handle.reader.successor(1, 60 * SECOND).await.unwrap();
+    assert_eq!((successor.generation(), bench.script.redeems()), (2, 3), "it is there already");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wall_clock_that_steps_ahead_costs_one_refresh() {
     let bench = Bench::new([GOOD]);
     bench.has_token().await;

@@ -12,6 +12,9 @@ use crate::token::Wanted;
 /// We wake this much later, so that the moment has come when we look.
 const HAIR: Duration = Duration::from_millis(1);
 
+/// Why a refresh is due before its time: an upstream doubts the token.
+const UPSTREAM_401: &str = "upstream_401";
+
 impl Refresher {
     /// Returns true when a refresh is due, false when it is to end.
     pub(super) async fn wait_until_due(&mut self) -> bool {
@@ -79,13 +82,22 @@ impl Refresher {
     /// An upstream does not like the token: one refresh, if the token is of an age to be disliked (DESIGN §4).
     fn weigh_doubt(&mut self) {
         let now = self.clock.now();
-        let Some(current) = &self.current else { return };
+        if self.cause != UPSTREAM_401 && self.doubts_heeded_from().is_some_and(|from| from.has_come(now)) {
+            self.last_doubt = Some(now);
+            self.plan(now, UPSTREAM_401);
+        }
+    }
+
+    /// From when on a doubt is heeded, if at all.
+    pub(super) fn doubts_heeded_from(&self) -> Option<Moment> {
+        let current = self.current.as_ref()?;
         // While refreshes fail, the retries are under way already.
         let idle = self.failures == 0 && self.unsaved.is_none();
-        if idle && schedule::is_doubt_heeded(now, current.obtained, current.expires, self.last_doubt) {
-            self.last_doubt = Some(now);
-            self.plan(now, "upstream_401");
-        }
+        let from = match self.last_doubt {
+            Some(heeded) if self.cause == UPSTREAM_401 => heeded,
+            last => schedule::doubts_heeded_from(current.obtained, current.expires, last),
+        };
+        idle.then_some(from)
     }
 
     /// Has a person put a new seed in place, or, while a verdict stands, a new secret or sign-in (R48)?
