@@ -106,7 +106,7 @@ fn what_only_looks_right_is_refused() {
     assert_eq!(below_grant("extra = { a = 1 }"), ["wrong_type"]);
     assert_eq!(below_grant("[grant]\nissuer = \"https://i\""), ["wrong_type"]);
     assert_eq!(below_grant("[grant.CRM]\nissuer = \"https://i\"\nclient_id = \"c\""), ["bad_grant_name"]);
-    assert_eq!(below_grant("[limits]\nreplay_body = \"1KiB\""), ["not_yet"]);
+    assert_eq!(below_grant("[limits]\nreplay_body = \"2MiB\""), ["bad_size"]);
     assert_eq!(below_grant("[guard]\nallowed_origins = [\"*\"]"), ["bad_origin"]);
     assert_eq!(on_top("upstream = \"https://h\"\noauth = 1"), ["toml_syntax"], "written twice");
     assert_eq!(on_top("upstream = \"https://h\"\nlimits = 1"), ["wrong_type"]);

@@ -5,6 +5,7 @@ pub(crate) mod front;
 mod http1;
 mod http2;
 mod refusals;
+mod replays;
 mod stalls;
 mod timeouts;
 mod traps;

@@ -10,5 +10,6 @@ mod operating;
 mod outages;
 mod reloads;
 mod retries;
+mod revocations;
 mod silences;
 mod stage;

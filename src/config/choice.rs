@@ -4,6 +4,7 @@ use super::error::{Code, did_you_mean};
 use super::value::{Fault, FromText};
 use crate::grant::ClientAuthMethod;
 use crate::proxy::guard::Browser;
+use crate::proxy::route::OnUnauthorized;
 use crate::proxy::upstream::HttpVersion;
 use crate::telemetry::{Access, Format};
 use crate::tls::Roots;
@@ -20,12 +21,6 @@ pub(super) enum FlowKind {
 pub(super) enum StoreKind {
     File,
     Memory,
-}
-
-/// `on_401`: the only one so far hands the upstream's answer on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum OnUnauthorized {
-    Pass,
 }
 
 /// Declares the words of a key, and those that a later version will know.
@@ -55,8 +50,10 @@ choice! { StoreKind {
 } later ["kubernetes", "keyring"] }
 
 choice! { OnUnauthorized {
+    "replay" => Self::Replay,
+    "replay_safe" => Self::ReplaySafe,
     "pass" => Self::Pass,
-} later ["replay", "replay_safe"] }
+} later [] }
 
 choice! { ClientAuthMethod {
     "none" => Self::None,

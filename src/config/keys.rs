@@ -7,15 +7,16 @@ use std::path::PathBuf;
 use http::{HeaderName, Method};
 
 use super::address::{Dial, Endpoint, Host, Issuer, ListenOrOff, Upstream, WebOrigin};
-use super::choice::{FlowKind, OnUnauthorized, StoreKind};
+use super::choice::{FlowKind, StoreKind};
 use super::error::Report;
-use super::quantity::{HeaderSize, Span, SpanOrNone, SpanOrZero};
+use super::quantity::{Size, Span, SpanOrNone, SpanOrZero};
 use super::reference::SecretReference;
 use super::value::{Count, Extra, Item, List, OneOrMore, Overlay, Placed, Read, Workers};
 use super::word::{Resource, RoutePath, Scheme, Scope, Text};
 use crate::grant::{ClientAuthMethod, Margin};
 use crate::net::Listen;
 use crate::proxy::guard::Browser;
+use crate::proxy::route::OnUnauthorized;
 use crate::proxy::upstream::HttpVersion;
 use crate::telemetry::{Access, Format};
 use crate::tls::Roots;
@@ -193,8 +194,8 @@ group! {
             "What stands before the token; \"\" sends the token alone.";
         http: HttpVersion = "\"match\"",
             "Which HTTP the upstream is spoken to in: the caller's (\"match\"), \"1\" or \"2\".";
-        on_401: OnUnauthorized = "\"pass\"",
-            "What becomes of an upstream's 401: \"pass\" hands it to the caller.";
+        on_401: OnUnauthorized = "\"replay\"",
+            "After a 401 requests are sent again with the next token: all (\"replay\"), safe ones (\"replay_safe\"), none (\"pass\").";
         response_timeout: SpanOrNone = "\"60s\"",
             "How long the upstream may take until the head of its answer; \"0s\" is for ever.";
         allow_plaintext_upstream: bool = "false",
@@ -342,7 +343,8 @@ group! {
             "How long a sender that is waited for may send nothing; \"0s\" is for ever.";
         stream_idle_timeout: SpanOrNone = "\"5m\"",
             "How long a request may have no byte in either direction; \"0s\" is for ever.";
-        header_size: HeaderSize = "\"64KiB\"",
+        // Below 8 KiB hyper takes no buffer; what is more than 1 MiB would be kept for each connection.
+        header_size: Size<8, 1024> = "\"64KiB\"",
             "The largest head of a request; beyond it 431.";
         connections: Count<1, 1_000_000> = "10000",
             "Callers' connections at a time; beyond it they are refused.";
@@ -352,9 +354,9 @@ group! {
             "How long an unused connection to an upstream is kept.";
         upstream_age: Span = "\"10m\"",
             "How old a connection to an upstream may grow, give or take a tenth.";
-    } later {
-        replay_body: Plain, "How much of a body is held for one replay.";
-    }
+        replay_body: Size<0, 1024> = "\"64KiB\"",
+            "How much of a request's body is held while it is forwarded, to send it once more; longer ones never are.";
+    } later {}
 }
 
 group! {

@@ -85,14 +85,13 @@ impl FromText for SpanOrNone {
     }
 }
 
-/// `header_size`, in bytes.
+/// A size in bytes, from `LEAST` to `MOST` KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct HeaderSize(pub(super) usize);
+pub(super) struct Size<const LEAST: u64, const MOST: u64>(pub(super) usize);
 
-impl FromText for HeaderSize {
+impl<const LEAST: u64, const MOST: u64> FromText for Size<LEAST, MOST> {
     const WHAT: &str = "a size such as \"64KiB\", in quotes";
 
-    /// From 8 KiB, below which hyper takes no buffer, to 1 MiB, which is kept for each connection.
     fn from_text(text: &str) -> Result<Self, Fault> {
         let not = |why: &str| Fault::new(Code::BadSize, why).help("write it as \"64KiB\"");
         if let Ok(number) = text.parse::<i64>() {
@@ -103,9 +102,10 @@ impl FromText for HeaderSize {
             });
         }
         let size: ByteSize = text.parse().map_err(|_| not("is not a size"))?;
-        let fits = (ByteSize::kib(8)..=ByteSize::mib(1)).contains(&size);
+        let fits = (ByteSize::kib(LEAST)..=ByteSize::kib(MOST)).contains(&size);
         let bytes = usize::try_from(size.as_u64()).ok().filter(|_| fits);
-        bytes.map(Self).ok_or_else(|| Fault::new(Code::BadSize, "must be from \"8KiB\" to \"1MiB\""))
+        let bounds = || format!("must be from \"{LEAST}KiB\" to \"{}MiB\"", MOST / 1024);
+        bytes.map(Self).ok_or_else(|| Fault::new(Code::BadSize, bounds()))
     }
 
     fn instead_of(number: i64) -> Option<String> {
@@ -157,7 +157,11 @@ mod tests {
 
     #[test]
     fn sizes_need_a_unit_and_stay_within_reason() {
-        assert_eq!(HeaderSize::from_text("64KiB").unwrap(), HeaderSize(65_536));
+        type HeaderSize = Size<8, 1024>;
+        assert_eq!(HeaderSize::from_text("64KiB").unwrap(), Size(65_536));
+        assert_eq!(Size::<0, 1024>::from_text("0KiB").unwrap(), Size(0));
+        let too_long = Size::<0, 1024>::from_text("2MiB").unwrap_err();
+        assert!(format!("{too_long:?}").contains("from \\\"0KiB\\\" to \\\"1MiB\\\""), "{too_long:?}");
         for wrong in ["", "65536", "64", "1KiB", "2MiB", "-1KiB", "64 gnus", "99999999999999999999EiB"] {
             assert!(HeaderSize::from_text(wrong).is_err(), "{wrong}");
         }

@@ -113,6 +113,37 @@ pub struct RouteSeries {
     label: String,
     answers: [OnceLock<Box<Answers>>; METHODS.len()],
     doubted: Counter,
+    retried: [Counter; Retried::ALL.len()],
+}
+
+/// What became of a request whose answer was a 401 that put the token in doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retried {
+    /// It was sent again, and answered otherwise.
+    Recovered,
+    /// It was sent again, and answered with 401 once more.
+    StillRefused,
+    /// It was to be sent again, but its body was not held in full.
+    BodyNotHeld,
+    /// It was to be sent again, but no new token came.
+    NoSuccessor,
+}
+
+impl Retried {
+    /// All of them, in the order of a scrape.
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Recovered, Self::StillRefused, Self::BodyNotHeld, Self::NoSuccessor];
+
+    /// The `outcome` of the metric.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Recovered => "recovered",
+            Self::StillRefused => "still_401",
+            Self::BodyNotHeld => "body_not_replayable",
+            Self::NoSuccessor => "no_new_token",
+        }
+    }
 }
 
 /// A histogram.
@@ -141,6 +172,13 @@ impl RouteSeries {
     /// The upstream answered 401 and the token was doubted.
     pub fn doubted(&self) {
         self.doubted.add(1);
+    }
+
+    /// What became of it then.
+    pub fn retried(&self, outcome: Retried) {
+        if let Some(counter) = self.retried.get(outcome as usize) {
+            counter.add(1);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 
 use super::process::{self, Process};
 use super::table::{METRICS, Metric};
-use super::{BUCKETS, Counter, Durations, METHODS, RouteSeries, STATUSES, Shard};
+use super::{BUCKETS, Counter, Durations, METHODS, Retried, RouteSeries, STATUSES, Shard};
 use crate::clock::Moment;
 use crate::grant::status::{State, Status, Totals};
 use crate::proxy::error::Code;
@@ -77,6 +77,7 @@ impl View {
                 counter(&mut into, Vec::new(), rejected)
             }
             "bearerd_upstream_401" => self.doubts(&mut into),
+            "bearerd_retries_after_401" => self.retries(&mut into),
             "http_server_request_duration_seconds" => self.durations(&mut into),
             "process_start_time_seconds" => plain(&mut into, self.started.unix_seconds()),
             "process_resident_memory_bytes" => {
@@ -107,6 +108,18 @@ impl View {
         self.series.chunk_by(|one, other| one.label == other.label).try_for_each(|same| {
             let label = same.first().map_or_else(String::new, |series| series.label.clone());
             counter(into, vec![("route", label)], same.iter().map(|series| series.doubted.read()).sum())
+        })
+    }
+
+    fn retries(&self, into: &mut MetricEncoder<'_>) -> Result<(), Error> {
+        self.series.chunk_by(|one, other| one.label == other.label).try_for_each(|same| {
+            Retried::ALL.into_iter().try_for_each(|outcome| {
+                let label = same.first().map_or_else(String::new, |series| series.label.clone());
+                let of =
+                    |series: &Arc<RouteSeries>| series.retried.get(outcome as usize).map_or(0, Counter::read);
+                let labels = vec![("route", label), ("outcome", outcome.word().to_owned())];
+                counter(into, labels, same.iter().map(of).sum())
+            })
         })
     }
 

@@ -9,7 +9,7 @@ use super::error::ProxyError;
 use crate::clock::Clock;
 use crate::token::{AccessToken, Credential, GrantName, Reader};
 
-/// Authorizes the sendings of one request, of which there may be two.
+/// Authorizes the sendings of one request, of which there may be several.
 pub(super) struct Authorizer<'a> {
     pub(super) grant: &'a GrantName,
     pub(super) reader: &'a Reader,
@@ -33,6 +33,11 @@ impl Authorizer<'_> {
         }
         token.authorize(headers, self.credential);
         Ok(())
+    }
+
+    /// Sends this token from now on.
+    pub(super) fn replace(&self, token: Arc<AccessToken>) {
+        *self.token.borrow_mut() = token;
     }
 
     /// Which token was sent: to be doubted, if that is what its answer says.

@@ -3,6 +3,7 @@
 mod authorize;
 pub mod body;
 pub mod carrying;
+mod challenge;
 pub mod connection;
 pub mod error;
 mod grpc;
@@ -30,9 +31,9 @@ use self::authorize::Authorizer;
 use self::body::{Body, RequestBody, Upload};
 use self::error::{Code, ProxyError};
 use self::guard::{Admission, Guard, Host};
-use self::upstream::Upstream;
+use self::upstream::{Spare, Upstream};
 use crate::clock::{Clock, Stopwatch};
-use crate::metrics::{RouteSeries, Shard};
+use crate::metrics::{Retried, RouteSeries, Shard};
 use crate::panics::caught;
 use crate::telemetry::Access;
 use crate::tls::Tls;
@@ -142,7 +143,7 @@ impl Proxy {
         let route = self.route(&host, &head)?;
         taken.set(Some(route));
         let target = route::target(&route.params, &head.uri)?;
-        let body = RequestBody::new(body, self.limits().body_timeout, route.params.credential.header());
+        let body = RequestBody::new(body, self.limits(), route.params.credential.header());
         let authorizer = self.authorizer(route, &body.upload()).await?;
         if head.headers.contains_key(UPGRADE) && upgrade::is_asked(&head) && body.upload().is_none() {
             return Box::pin(self.switch(route, &authorizer, head, target)).await;
@@ -151,17 +152,57 @@ impl Proxy {
         headers::prepare_request(&mut head, self.setup.params.via)?;
         route.upstream.aim(&mut head, target, &body);
         let request = Request::from_parts(head, body);
-        let limit = route.params.response_timeout;
-        let (mut response, hold) = route.upstream.send(request, &authorizer, limit).await?;
-        match response.status() {
-            StatusCode::SWITCHING_PROTOCOLS => return Err(unasked()),
-            // The answer passes; the token is looked into. A replay with its successor would have its place here.
-            StatusCode::UNAUTHORIZED => route.doubt(&authorizer),
-            _ => {}
+        let terms = route.terms(request.method());
+        let (mut answer, spare) = route.upstream.send(request, &authorizer, terms).await?;
+        if answer.0.status() == StatusCode::UNAUTHORIZED {
+            answer = Box::pin(self.refused(route, &authorizer, answer, spare)).await?;
+        }
+        let (mut response, hold) = answer;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(unasked());
         }
         headers::prepare_response(response.headers_mut());
         let silence = self.limits().stream_idle_timeout;
         Ok(response.map(|body| Body::from_upstream(body, hold, silence)))
+    }
+
+    /// The upstream answered 401: if that may mean the token, the token is doubted, and the request is sent once more with
+    /// its successor, if it can be and there is one. Once: a 401 to that one passes, as does every other.
+    async fn refused(
+        &self,
+        route: &Route,
+        authorizer: &Authorizer<'_>,
+        answer: upstream::Answer,
+        spare: Option<Spare>,
+    ) -> Result<upstream::Answer, ProxyError> {
+        if !challenge::refuses_token(answer.0.headers()) {
+            return Ok(answer);
+        }
+        route.series.doubted();
+        let Some(spare) = spare else {
+            route.reader.doubt(authorizer.generation());
+            return Ok(answer);
+        };
+        if !spare.is_held() {
+            route.reader.doubt(authorizer.generation());
+            route.series.retried(Retried::BodyNotHeld);
+            return Ok(answer);
+        }
+        let Some(token) = route.reader.successor(authorizer.generation(), self.limits().token_wait).await
+        else {
+            route.series.retried(Retried::NoSuccessor);
+            return Ok(answer);
+        };
+        authorizer.replace(token);
+        let (response, hold) = answer;
+        // First, because a connection goes on only after a body that was sent to its end.
+        Body::from_upstream(response.into_body(), hold, None).spill();
+        let request = spare.again().ok_or_else(fault)?;
+        let terms = upstream::Terms { replay: false, ..route.terms(request.method()) };
+        let (answer, _) = route.upstream.send(request, authorizer, terms).await?;
+        let is_refused = answer.0.status() == StatusCode::UNAUTHORIZED;
+        route.series.retried(if is_refused { Retried::StillRefused } else { Retried::Recovered });
+        Ok(answer)
     }
 
     /// The same for a request to switch protocols, which has a connection of its own.
@@ -178,8 +219,9 @@ impl Proxy {
         let request = Request::from_parts(head, RequestBody::none());
         let limit = route.params.response_timeout;
         let answer = route.upstream.send_alone(request, authorizer, limit).await?;
-        if answer.0.status() == StatusCode::UNAUTHORIZED {
-            route.doubt(authorizer);
+        if answer.0.status() == StatusCode::UNAUTHORIZED && challenge::refuses_token(answer.0.headers()) {
+            route.series.doubted();
+            route.reader.doubt(authorizer.generation());
         }
         upgrade::answered(answer, self.limits().stream_idle_timeout).await
     }
@@ -282,10 +324,9 @@ impl Route {
         (self.params.upstream.target.clone(), self.params.upstream.http)
     }
 
-    #[cold]
-    fn doubt(&self, authorizer: &Authorizer<'_>) {
-        self.reader.doubt(authorizer.generation());
-        self.series.doubted();
+    /// How a request of this method is sent for the first time.
+    fn terms(&self, method: &Method) -> upstream::Terms {
+        upstream::Terms { limit: self.params.response_timeout, replay: self.params.on_401.replays(method) }
     }
 }
 
@@ -337,6 +378,8 @@ pub struct Limits {
     pub connections: usize,
     /// `requests`: in flight over all workers.
     pub requests: usize,
+    /// `replay_body`, bytes.
+    pub replay_body: usize,
     /// `upstream_idle`.
     pub upstream_idle: Duration,
     /// `upstream_age`; jittered by a tenth.
@@ -359,6 +402,7 @@ impl Default for Limits {
             header_size: 64 * 1024,
             connections: 10_000,
             requests: 4096,
+            replay_body: 64 * 1024,
             upstream_idle: seconds(55),
             upstream_age: seconds(600),
         }

@@ -25,8 +25,34 @@ pub struct Params {
     pub credential: Credential,
     /// `response_timeout`: until the upstream's head.
     pub response_timeout: Option<Duration>,
+    /// `on_401`.
+    pub on_401: OnUnauthorized,
     /// `methods`: others get 405; none allows any.
     pub methods: Option<Vec<Method>>,
+}
+
+/// `on_401`: what becomes of a request that the upstream answers with 401. In each case the token is doubted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnUnauthorized {
+    /// It is sent once more with the next token: a 401 means that nothing was done.
+    #[default]
+    Replay,
+    /// The same for methods that are safe (RFC 9110 §9.2.1), for upstreams that may have done something nevertheless.
+    ReplaySafe,
+    /// The caller gets the 401.
+    Pass,
+}
+
+impl OnUnauthorized {
+    /// Whether a request of this method is sent once more.
+    #[must_use]
+    pub fn replays(self, method: &Method) -> bool {
+        match self {
+            Self::Replay => true,
+            Self::ReplaySafe => method.is_safe(),
+            Self::Pass => false,
+        }
+    }
 }
 
 impl Params {
@@ -142,6 +168,7 @@ mod tests {
             grant: GrantName::new("default"),
             credential: Credential::default(),
             response_timeout: None,
+            on_401: OnUnauthorized::Replay,
             methods: None,
         }
     }

@@ -102,6 +102,7 @@ fn the_other_sections_resolve_key_by_key() {
         header_size: 32 * 1024,
         connections: 8,
         requests: 9,
+        replay_body: 16 * 1024,
         upstream_idle: seconds(10),
         upstream_age: seconds(11),
     };

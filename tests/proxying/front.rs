@@ -10,6 +10,7 @@ use bearerd::clock::Clock;
 use bearerd::metrics::Shard;
 use bearerd::net::Listen;
 use bearerd::proxy::carrying::Totals;
+use bearerd::proxy::route::OnUnauthorized;
 use bearerd::proxy::upstream::{self, HttpVersion, Target};
 use bearerd::proxy::worker::{Order, Worker};
 use bearerd::proxy::{Limits, Params, Setup, guard, listener, route};
@@ -40,6 +41,7 @@ pub(crate) struct Options {
     pub(crate) has_token: bool,
     pub(crate) clock: Clock,
     pub(crate) credential: Credential,
+    pub(crate) on_401: OnUnauthorized,
 }
 
 /// A proxy that carries requests to one upstream.
@@ -71,13 +73,14 @@ impl Options {
             has_token: true,
             clock: Clock::System,
             credential: Credential::default(),
+            on_401: OnUnauthorized::default(),
         }
     }
 
     pub(crate) fn start(self) -> Front {
         let (mut publisher, reader) = seam(self.clock.clone());
         if self.has_token {
-            publisher.publish(token());
+            publisher.publish(token(1));
         }
         let grant = GrantName::new(GrantName::DEFAULT);
         let route = route::Params {
@@ -87,6 +90,7 @@ impl Options {
             grant: grant.clone(),
             credential: self.credential,
             response_timeout: self.response_timeout,
+            on_401: self.on_401,
             methods: None,
         };
         let params =
@@ -110,10 +114,11 @@ impl Options {
     }
 }
 
-/// A token that is good for an hour.
-pub(crate) fn token() -> AccessToken {
+/// A token of this generation that is good for an hour; the first is [`TOKEN`].
+pub(crate) fn token(generation: u64) -> AccessToken {
     let expires = Clock::System.now().plus(Duration::from_secs(3600));
-    AccessToken::bearer(AccessTokenText::new(TOKEN), 1, expires).unwrap()
+    let text = if generation == 1 { TOKEN.to_owned() } else { format!("token-{generation}") };
+    AccessToken::bearer(AccessTokenText::new(text), generation, expires).unwrap()
 }
 
 impl Front {

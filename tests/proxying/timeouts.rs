@@ -157,7 +157,7 @@ async fn a_body_that_came_while_its_request_waited_for_a_token_arrives_whole() {
         while front.publisher.waiters() == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        front.publisher.publish(token());
+        front.publisher.publish(token(1));
         assert_eq!(peer.reply().await.text(), "right");
     }
 }

@@ -119,6 +119,7 @@ fn resolve_limits(written: keys::Limits) -> proxy::Limits {
         requests,
         upstream_idle,
         upstream_age,
+        replay_body,
         faulty: _,
     } = written;
     let default = proxy::Limits::default();
@@ -134,6 +135,7 @@ fn resolve_limits(written: keys::Limits) -> proxy::Limits {
         header_size: header_size.map_or(default.header_size, |size| size.value.0),
         connections: connections.map_or(default.connections, |count| count.value.0),
         requests: requests.map_or(default.requests, |count| count.value.0),
+        replay_body: replay_body.map_or(default.replay_body, |size| size.value.0),
         upstream_idle: upstream_idle.map_or(default.upstream_idle, |span| span.value.0),
         upstream_age: upstream_age.map_or(default.upstream_age, |span| span.value.0),
     }

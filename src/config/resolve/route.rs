@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::{Context, or};
 use crate::config::address::Upstream;
-use crate::config::choice::OnUnauthorized;
 use crate::config::error::{Code, Place, Problem, did_you_mean};
 use crate::config::keys::{Carriage, Route};
 use crate::config::value::Placed;
 use crate::config::written::{Written, WrittenGrant, WrittenRoute};
+use crate::proxy::route::OnUnauthorized;
 use crate::proxy::{route, upstream};
 use crate::token::{Credential, GrantName};
 
@@ -83,8 +83,6 @@ fn one(written: WrittenRoute, all: &Written, context: &mut Context<'_>) -> Optio
         methods,
         faulty: _,
     } = above(carriage, &all.carriage);
-    // The only behaviour so far; another one would not compile here.
-    let OnUnauthorized::Pass = or(on_401, OnUnauthorized::Pass);
     if upstream.is_none() && !faulty.contains(&"upstream") {
         let problem = Problem::new(Code::MissingKey, &place, "a [[route]] needs an `upstream`");
         context.report.error(problem.help("write upstream = \"https://api.example.com\" below it"));
@@ -100,6 +98,7 @@ fn one(written: WrittenRoute, all: &Written, context: &mut Context<'_>) -> Optio
         grant: grant_name,
         credential: credential(header, scheme),
         response_timeout: response_timeout.map_or(Some(RESPONSE_TIMEOUT), |span| span.value.0),
+        on_401: or(on_401, OnUnauthorized::default()),
         methods: methods.map(|list| list.value.0.into_iter().map(|method| method.value).collect()),
     })
 }

@@ -44,6 +44,9 @@ impl fmt::Display for BodyError {
 
 impl std::error::Error for BodyError {}
 
+/// How many frames of an unwanted answer are read before its connection is given up instead.
+const SPILLED_FRAMES: usize = 16;
+
 /// What a caller gets.
 #[derive(Debug)]
 pub struct Body {
@@ -84,6 +87,17 @@ impl Body {
         }
         let upstream = UpstreamBody { incoming, hold: Some(hold), limit, fault: None };
         Self { kind: Kind::Upstream(upstream), carrying: None, pulse: None }
+    }
+
+    /// Nobody wants it: what has come of it is thrown away, so that the connection can go on if that was all of it.
+    pub(super) fn spill(mut self) {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        for _ in 0..SPILLED_FRAMES {
+            match Pin::new(&mut self).poll_frame(&mut cx) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(_) | Poll::Pending => return,
+            }
+        }
     }
 
     /// Not a body: what both sides say to each other after a 101. Whoever serves the caller's connection takes it.

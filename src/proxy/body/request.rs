@@ -1,8 +1,8 @@
 //! A caller's body on its way to the upstream.
 //!
 //! It is read ahead a little while a request waits for its token or its connection, because a caller that goes away is
-//! only seen by whoever reads from it (P49); and what an HTTP/2 stream has taken of it is remembered a little, because
-//! the stream may come back refused (P54).
+//! only seen by whoever reads from it (P49); and what was sent of it is remembered a little, because it may have to be
+//! sent once more: after an HTTP/2 stream came back refused (P54), or with another token (P56).
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -22,9 +22,9 @@ use hyper::body::Incoming;
 use super::BodyError;
 use super::patience::Patience;
 use crate::proxy::error::{Code, ProxyError};
-use crate::proxy::headers;
+use crate::proxy::{Limits, headers};
 
-/// How much is read ahead, and how much is remembered.
+/// How much is read ahead.
 const ENOUGH: usize = 64 * 1024;
 
 /// What an upstream is sent. A request without a body costs nothing here.
@@ -57,6 +57,8 @@ struct Shared {
     starved: bool,
     fault: Option<Fault>,
     limit: Option<Duration>,
+    /// How much of what was sent is remembered at most, in bytes.
+    memory: usize,
     /// Where the token goes.
     credential: HeaderName,
     patience: Patience,
@@ -95,9 +97,10 @@ impl Fault {
 }
 
 impl RequestBody {
-    /// `incoming`, which may be silent for as long as `limit`; its trailers may not hold `credential`.
+    /// `incoming`, which may be silent for as long as `limits` say, and of which they say how much is remembered; its
+    /// trailers may not hold `credential`.
     #[must_use]
-    pub fn new(incoming: Incoming, limit: Option<Duration>, credential: &HeaderName) -> Self {
+    pub fn new(incoming: Incoming, limits: &Limits, credential: &HeaderName) -> Self {
         if incoming.is_end_stream() {
             return Self::none();
         }
@@ -113,7 +116,8 @@ impl RequestBody {
             noticed: 0,
             starved: false,
             fault: None,
-            limit,
+            limit: limits.body_timeout,
+            memory: limits.replay_body,
             credential: credential.clone(),
             patience: Patience::default(),
         };
@@ -248,7 +252,7 @@ impl Shared {
         if let Sent::Remembered(pieces, size) = &mut self.sent {
             *size += if let Piece::Data(bytes) = piece { bytes.len() } else { 0 };
             pieces.push(piece.clone());
-            if *size > ENOUGH {
+            if *size > self.memory {
                 self.sent = Sent::Gone;
             }
         }
@@ -318,22 +322,32 @@ impl Upload {
     /// From now on what is sent is remembered, up to a limit.
     pub(crate) fn remember(&self) {
         if let Some(shared) = &self.0 {
-            shared.borrow_mut().sent = Sent::Remembered(Vec::new(), 0);
+            let mut shared = shared.borrow_mut();
+            let fits = shared.length.is_none_or(|length| length <= shared.memory as u64);
+            shared.sent = if fits { Sent::Remembered(Vec::new(), 0) } else { Sent::Gone };
         }
+    }
+
+    /// Whether all that was sent is remembered.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.0.as_ref().is_none_or(|shared| {
+            let shared = shared.borrow();
+            shared.fault.is_none() && (shared.frames == 0 || matches!(shared.sent, Sent::Remembered(..)))
+        })
     }
 
     /// The body once more, from its beginning, if all that was sent of it is remembered. The one before gets no more.
     #[must_use]
     pub fn again(&self) -> Option<RequestBody> {
         let Some(rc) = &self.0 else { return Some(RequestBody::none()) };
-        let mut shared = rc.borrow_mut();
-        if shared.fault.is_some() {
+        if !self.is_held() {
             return None;
         }
+        let mut shared = rc.borrow_mut();
         let sent = match std::mem::replace(&mut shared.sent, Sent::Gone) {
             Sent::Remembered(pieces, _) => pieces,
-            Sent::Gone if shared.frames == 0 => Vec::new(),
-            Sent::Gone => return None,
+            Sent::Gone => Vec::new(),
         };
         for piece in sent.into_iter().rev() {
             shared.ahead.push_front(piece);

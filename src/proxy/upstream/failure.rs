@@ -3,7 +3,7 @@
 //! On three grounds alone (P54): it came back unsent; an HTTP/2 server said that it did not look at it; or it asks for
 //! nothing that could be done twice and met a used connection that closed before any byte of an answer.
 
-use http::{Request, Version};
+use http::Request;
 
 use crate::proxy::body::{RequestBody, Upload};
 use crate::proxy::error::{Code, ProxyError};
@@ -23,7 +23,7 @@ pub(super) enum Failure {
 }
 
 /// What it takes to send a request again: its head, and its body if that is still to be had.
-pub(super) struct Spare {
+pub(in crate::proxy) struct Spare {
     head: Request<()>,
     upload: Upload,
 }
@@ -36,10 +36,20 @@ impl Spare {
         *head.version_mut() = request.version();
         *head.headers_mut() = request.headers().clone();
         let upload = request.body().upload();
-        if request.version() == Version::HTTP_2 {
-            upload.remember();
-        }
+        upload.remember();
         Self { head, upload }
+    }
+
+    /// Whether the body was sent to its end and is held in full: one that is still under way is not begun again for a
+    /// token's sake (P57).
+    pub(in crate::proxy) fn is_held(&self) -> bool {
+        self.upload.is_done() && self.upload.is_held()
+    }
+
+    /// The request once more, if its body is still to be had; the one before gets no more of it.
+    pub(in crate::proxy) fn again(self) -> Option<Request<RequestBody>> {
+        let body = self.upload.again()?;
+        Some(self.head.map(|()| body))
     }
 }
 
@@ -51,8 +61,7 @@ impl Failure {
             (Self::Untouched(error) | Self::Refused(error), Some(spare)) => (error, spare),
             (failure, _) => return Err(failure.into_error()),
         };
-        let body = spare.upload.again().ok_or(error)?;
-        Ok(spare.head.map(|()| body))
+        spare.again().ok_or(error)
     }
 
     /// What the caller is told when it is not sent once more.

@@ -23,7 +23,8 @@ use hyper::body::Incoming;
 use self::aim::Aim;
 pub(super) use self::connect::Stream as Wire;
 use self::connect::{Dialer, NoConnection};
-use self::failure::{Failure, Spare};
+use self::failure::Failure;
+pub(super) use self::failure::Spare;
 use super::Limits;
 use super::authorize::Authorizer;
 use super::body::{RequestBody, Upload};
@@ -99,6 +100,15 @@ pub struct Upstream {
 /// What an answer comes over.
 pub(super) type Answer = (Response<Incoming>, Hold);
 
+/// How a request is sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// How long the upstream may take until the head of its answer, once the request is on its way.
+    pub(super) limit: Option<Duration>,
+    /// Whether it may be asked for once more after its answer has come.
+    pub(super) replay: bool,
+}
+
 impl Upstream {
     /// No connection is made before a request needs one.
     #[must_use]
@@ -155,8 +165,8 @@ impl Upstream {
         self.unspoken.get().filter(|(_, since)| since.elapsed() < age).map(|(alpn, _)| alpn)
     }
 
-    /// Sends a request that was aimed, authorized once there is a connection, and waits for the head of its response:
-    /// `limit`, once it is on its way.
+    /// Sends a request that was aimed, authorized once there is a connection, and waits for the head of its response.
+    /// With the answer comes what it takes to send the request again, if the terms want that.
     ///
     /// # Errors
     /// 502 and 504, with a sentence; 408 when the caller's body fails; 503 when the token expired meanwhile.
@@ -164,23 +174,23 @@ impl Upstream {
         &self,
         mut request: Request<RequestBody>,
         authorizer: &Authorizer<'_>,
-        limit: Option<Duration>,
-    ) -> Result<Answer, ProxyError> {
+        terms: Terms,
+    ) -> Result<(Answer, Option<Spare>), ProxyError> {
         let repeatable = request.body().upload().is_none() && is_idempotent(request.method());
         if request.version() != Version::HTTP_2
             && let Some(lease) = self.http1.take(repeatable)
         {
-            let spare = repeatable.then(|| Spare::of(&request));
+            let spare = (repeatable || terms.replay).then(|| Spare::of(&request));
             authorizer.authorize(request.headers_mut())?;
-            return match lease.send(request, limit).await {
-                Ok((response, lease)) => Ok((response, Hold::Http1(lease))),
+            return match lease.send(request, terms.limit).await {
+                Ok((response, lease)) => Ok(((response, Hold::Http1(lease)), spare.filter(|_| terms.replay))),
                 Err(failure) => {
-                    let request = failure.repeat(spare)?;
-                    Box::pin(self.send_anew(request, authorizer, limit, Some(Stopwatch::start()))).await
+                    let request = failure.repeat(spare.filter(|_| repeatable))?;
+                    Box::pin(self.send_anew(request, authorizer, terms, Some(Stopwatch::start()))).await
                 }
             };
         }
-        Box::pin(self.send_anew(request, authorizer, limit, None)).await
+        Box::pin(self.send_anew(request, authorizer, terms, None)).await
     }
 
     /// Sends over HTTP/2, or over a new HTTP/1.1 connection. `again` says since when this is the second time; there is
@@ -189,23 +199,24 @@ impl Upstream {
         &self,
         mut request: Request<RequestBody>,
         authorizer: &Authorizer<'_>,
-        limit: Option<Duration>,
+        terms: Terms,
         mut again: Option<Stopwatch>,
-    ) -> Result<Answer, ProxyError> {
+    ) -> Result<(Answer, Option<Spare>), ProxyError> {
         let mut than = again;
         loop {
             let link = self.link(&mut request, than).await?;
-            let spare = (request.version() == Version::HTTP_2).then(|| Spare::of(&request));
+            let repeatable = request.version() == Version::HTTP_2;
+            let spare = (repeatable || terms.replay).then(|| Spare::of(&request));
             authorizer.authorize(request.headers_mut())?;
-            let failure = match link.send(request, limit).await {
-                Ok(answer) => return Ok(answer),
+            let failure = match link.send(request, terms.limit).await {
+                Ok(answer) => return Ok((answer, spare.filter(|_| terms.replay))),
                 Err(failure) if again.is_some() => return Err(failure.into_error()),
                 Err(failure) => failure,
             };
             again = Some(Stopwatch::start());
             // Connections that were there before may all be ending; after a refusal they are as good as any.
             than = again.filter(|_| !matches!(failure, Failure::Refused(_)));
-            request = failure.repeat(spare)?;
+            request = failure.repeat(spare.filter(|_| repeatable))?;
         }
     }
 

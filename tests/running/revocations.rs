@@ -1,0 +1,42 @@
+//! An upstream that revokes the token before its time: one refresh, and no caller notices.
+
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::stage::{Stage, strict};
+use crate::support::raw::Peer;
+
+/// From this age on a token is doubted (DESIGN §4: min(10 s, half its life)), and a little more.
+const OLD_ENOUGH: Duration = Duration::from_millis(10_500);
+
+#[tokio::test]
+async fn two_hundred_requests_with_a_revoked_token_cost_one_refresh_and_no_caller_sees_a_401() {
+    let stage = Stage::of(strict(600)).await;
+    stage.recovers().await;
+    tokio::time::sleep(OLD_ENOUGH).await;
+    let redeems = stage.server.redeems();
+    stage.server.revoke(redeems.last().unwrap().access_token.as_deref().unwrap());
+    let (proxy, mut crowd) = (stage.proxy, JoinSet::new());
+    for number in 0..200 {
+        let ask = match number % 2 {
+            0 => "GET /echo HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            _ => "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nonce",
+        };
+        crowd.spawn(async move { Peer::connect(proxy).await.ask(ask).await.status() });
+    }
+    assert_eq!(crowd.join_all().await, [200; 200]);
+    assert_eq!(stage.server.redeems().len(), redeems.len() + 1);
+    let tally = stage.upstream.tally();
+    assert!(tally.revoked_tokens > 0, "the upstream has refused it: {tally:?}");
+    stage.assert_clean();
+
+    let metrics = Peer::connect(stage.admin).await.get("/metrics", "localhost").await.text();
+    let count = |outcome: &str| {
+        let name = format!("bearerd_retries_after_401_total{{route=\"/\",outcome=\"{outcome}\"}} ");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&name));
+        line.unwrap_or_else(|| panic!("{name} in {metrics}")).parse::<usize>().unwrap()
+    };
+    assert_eq!(count("recovered"), tally.revoked_tokens);
+    assert_eq!(count("still_401") + count("no_new_token") + count("body_not_replayable"), 0);
+}
