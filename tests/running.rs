@@ -2,6 +2,7 @@
 
 mod canaries;
 mod carrying;
+mod crowds;
 mod kills;
 mod limits;
 mod load;
