@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -366,26 +367,17 @@ impl Reader {
         }
     }
 
-    /// Doubts the token of this generation, and returns the one that comes after it, waiting up to `patience` while a
-    /// refresh is expected to bring it. Many that doubt the same token share that refresh. Cancelling it cancels none.
+    /// The token that comes after the doubted one of this generation, waiting up to `patience` while a refresh is expected
+    /// to bring it. Many that doubt the same token share that refresh. Cancelling it cancels none.
     pub async fn successor(&self, generation: u64, patience: Duration) -> Option<Arc<AccessToken>> {
         let mut changed = self.shared.changed.subscribe();
-        let succession = self.succession(generation);
-        if !matches!(succession, Succession::Here(_)) {
-            self.doubt(generation);
-        }
-        let settled = |succession| match succession {
-            Succession::Here(token) => Some(Some(token)),
-            Succession::None => Some(None),
-            Succession::Expected => None,
-        };
-        if let Some(settled) = settled(succession) {
+        if let Poll::Ready(settled) = self.succession(generation) {
             return settled;
         }
         let _waiting = Waiting::enter(&self.shared)?;
         let came = async {
             loop {
-                if let Some(settled) = settled(self.succession(generation)) {
+                if let Poll::Ready(settled) = self.succession(generation) {
                     return settled;
                 }
                 // The sender lives in `shared`, which we hold, so this cannot fail.
@@ -395,15 +387,16 @@ impl Reader {
         tokio::time::timeout(patience, came).await.ok().flatten()
     }
 
-    fn succession(&self, generation: u64) -> Succession {
+    /// Pending while a successor is expected.
+    fn succession(&self, generation: u64) -> Poll<Option<Arc<AccessToken>>> {
         let now = self.shared.clock.now();
         let published = self.shared.published.load();
         match &published.token {
             Some(token) if token.generation > generation && !token.expires.has_come(now) => {
-                Succession::Here(Arc::clone(token))
+                Poll::Ready(Some(Arc::clone(token)))
             }
-            _ if published.doubts_heeded_from.is_some_and(|from| from.has_come(now)) => Succession::Expected,
-            _ => Succession::None,
+            _ if published.doubts_heeded_from.is_some_and(|from| from.has_come(now)) => Poll::Pending,
+            _ => Poll::Ready(None),
         }
     }
 
@@ -412,13 +405,6 @@ impl Reader {
         self.shared.doubted.fetch_max(generation, Ordering::AcqRel);
         self.shared.attention.notify_one();
     }
-}
-
-/// Whether a token that an upstream refused has a successor.
-enum Succession {
-    Here(Arc<AccessToken>),
-    Expected,
-    None,
 }
 
 /// Counts one waiting request, and tells the refresher.

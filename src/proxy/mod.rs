@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::UPGRADE;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 
 use self::authorize::Authorizer;
@@ -175,16 +175,11 @@ impl Proxy {
         answer: upstream::Answer,
         spare: Option<Spare>,
     ) -> Result<upstream::Answer, ProxyError> {
-        if !challenge::refuses_token(answer.0.headers()) {
+        if !route.doubts(authorizer, answer.0.headers()) {
             return Ok(answer);
         }
-        route.series.doubted();
-        let Some(spare) = spare else {
-            route.reader.doubt(authorizer.generation());
-            return Ok(answer);
-        };
+        let Some(spare) = spare else { return Ok(answer) };
         if !spare.is_held() {
-            route.reader.doubt(authorizer.generation());
             route.series.retried(Retried::BodyNotHeld);
             return Ok(answer);
         }
@@ -219,9 +214,8 @@ impl Proxy {
         let request = Request::from_parts(head, RequestBody::none());
         let limit = route.params.response_timeout;
         let answer = route.upstream.send_alone(request, authorizer, limit).await?;
-        if answer.0.status() == StatusCode::UNAUTHORIZED && challenge::refuses_token(answer.0.headers()) {
-            route.series.doubted();
-            route.reader.doubt(authorizer.generation());
+        if answer.0.status() == StatusCode::UNAUTHORIZED {
+            route.doubts(authorizer, answer.0.headers());
         }
         upgrade::answered(answer, self.limits().stream_idle_timeout).await
     }
@@ -322,6 +316,17 @@ struct Asked {
 impl Route {
     fn server(&self) -> (upstream::Target, upstream::HttpVersion) {
         (self.params.upstream.target.clone(), self.params.upstream.http)
+    }
+
+    /// Doubts the token that was answered with a 401 of these headers, if that may mean the token; whether it does.
+    #[cold]
+    fn doubts(&self, authorizer: &Authorizer<'_>, headers: &HeaderMap) -> bool {
+        let refused = challenge::refuses_token(headers);
+        if refused {
+            self.reader.doubt(authorizer.generation());
+            self.series.doubted();
+        }
+        refused
     }
 
     /// How a request of this method is sent for the first time.

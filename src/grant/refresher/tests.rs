@@ -491,6 +491,7 @@ async fn an_upstream_that_always_says_401_costs_two_refreshes_a_minute_at_most()
     let callers = async {
         loop {
             let used = reader.now().unwrap().generation();
+            reader.doubt(used);
             if let Some(token) = reader.successor(used, 10 * SECOND).await {
                 assert!(token.generation() > used);
             }
@@ -507,9 +508,11 @@ async fn who_doubts_a_token_waits_for_its_successor_while_there_is_hope_and_no_l
     bench.has_token().await;
     let clock = Clock::Test(bench.clock.clone());
     let started = clock.now();
+    bench.handle.reader.doubt(1);
     assert!(bench.handle.reader.successor(1, 60 * SECOND).await.is_none(), "too young");
     assert_eq!(clock.now(), started, "nobody waits");
     tokio::time::sleep(15 * SECOND).await;
+    bench.handle.reader.doubt(1);
     assert!(bench.handle.reader.successor(1, 60 * SECOND).await.is_none(), "the refresh fails");
     assert!(clock.now().since(started) < 20 * SECOND, "and nobody waits for the next");
     bench.until("the retry", |bench| bench.handle.board.look().generation == 2).await;
