@@ -105,22 +105,27 @@ impl View {
     }
 
     fn doubts(&self, into: &mut MetricEncoder<'_>) -> Result<(), Error> {
-        self.series.chunk_by(|one, other| one.label == other.label).try_for_each(|same| {
-            let label = same.first().map_or_else(String::new, |series| series.label.clone());
-            counter(into, vec![("route", label)], same.iter().map(|series| series.doubted.read()).sum())
+        self.by_route().try_for_each(|(route, same)| {
+            let labels = vec![("route", route.to_owned())];
+            counter(into, labels, same.iter().map(|series| series.doubted.read()).sum())
         })
     }
 
     fn retries(&self, into: &mut MetricEncoder<'_>) -> Result<(), Error> {
-        self.series.chunk_by(|one, other| one.label == other.label).try_for_each(|same| {
+        self.by_route().try_for_each(|(route, same)| {
             Retried::ALL.into_iter().try_for_each(|outcome| {
-                let label = same.first().map_or_else(String::new, |series| series.label.clone());
                 let of =
                     |series: &Arc<RouteSeries>| series.retried.get(outcome as usize).map_or(0, Counter::read);
-                let labels = vec![("route", label), ("outcome", outcome.word().to_owned())];
+                let labels = vec![("route", route.to_owned()), ("outcome", outcome.word().to_owned())];
                 counter(into, labels, same.iter().map(of).sum())
             })
         })
+    }
+
+    /// Each route's label, and its series in every shard.
+    fn by_route(&self) -> impl Iterator<Item = (&str, &[Arc<RouteSeries>])> {
+        let routes = self.series.chunk_by(|one, other| one.label == other.label);
+        routes.filter_map(|same| Some((same.first()?.label.as_str(), same)))
     }
 
     fn durations(&self, into: &mut MetricEncoder<'_>) -> Result<(), Error> {
