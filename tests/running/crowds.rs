@@ -19,10 +19,9 @@ async fn five_thousand_requests_at_the_moment_of_expiry_make_one_redeem() {
     const EACH: usize = 100;
     // The server takes its time, so that the token's end comes before its successor.
     let patient = |home: &Home| {
-        let command = ["-vvv", "--log-format", "json", "run"];
-        let mut bearerd = home.bearerd();
+        let mut bearerd = home.to_run();
         bearerd.env("BEARERD_OAUTH_TIMEOUT", "50s").env("BEARERD_LIMITS_TOKEN_WAIT", "50s");
-        Process::spawn(bearerd.env("BEARERD_LIMITS_REQUESTS", "6000").args(command))
+        Process::spawn(bearerd.env("BEARERD_LIMITS_REQUESTS", "6000"))
     };
     let stage = Box::pin(Stage::begun(strict(4), "", patient)).await;
     stage.recovers().await;

@@ -1,17 +1,8 @@
 //! What is too much is refused, told, counted and logged.
 
 use super::stage::{Stage, strict};
-use crate::operating::openmetrics;
 use crate::support::process::field;
 use crate::support::raw::Peer;
-
-async fn count(stage: &Stage, family: &str, label: Option<(&str, &str)>) -> f64 {
-    let text = Peer::connect(stage.admin).await.get("/metrics", "localhost").await.text();
-    let samples = openmetrics::read(&text)[family].samples.clone();
-    let wanted =
-        |sample: &&openmetrics::Sample| label.is_none_or(|(name, value)| sample.label(name) == Some(value));
-    samples.iter().find(wanted).unwrap().value
-}
 
 #[tokio::test]
 async fn a_request_too_many_is_503_and_the_next_is_carried() {
@@ -31,7 +22,7 @@ async fn a_request_too_many_is_503_and_the_next_is_carried() {
     let logged = stage.bearerd.wait_for_event("request").await;
     assert_eq!(field(&logged, "error").unwrap(), "overloaded");
     assert!(field(&logged, "detail").unwrap().as_str().unwrap().contains("Too many requests"), "{logged}");
-    assert_eq!(count(&stage, "bearerd_requests_rejected", Some(("reason", "overloaded"))).await, 1.0);
+    assert_eq!(stage.count("bearerd_requests_rejected", Some(("reason", "overloaded"))).await, 1.0);
     stage.upstream.release();
     assert_eq!(held.reply().await.status(), 200);
     assert_eq!(refused.get("/echo", "localhost").await.status(), 200, "on the same connection");
@@ -50,9 +41,9 @@ async fn a_connection_too_many_ends_at_once() {
             kept.push(peer);
         }
     }
-    let before = count(&stage, "bearerd_connections_rejected", None).await;
+    let before = stage.count("bearerd_connections_rejected", None).await;
     let asked = "GET /echo HTTP/1.1\r\nHost: localhost\r\n\r\n";
     assert!(Peer::connect(stage.proxy).await.ask_if_open(asked).await.is_none());
-    assert_eq!(count(&stage, "bearerd_connections_rejected", None).await, before + 1.0);
+    assert_eq!(stage.count("bearerd_connections_rejected", None).await, before + 1.0);
     assert_eq!(kept[0].get("/echo", "localhost").await.status(), 200);
 }

@@ -147,8 +147,7 @@ async fn callers_are_let_in_until_the_drain_delay_is_over() {
         let length = in_time("a notification", notified.recv(&mut room)).await.unwrap();
         String::from_utf8_lossy(&room[..length]).trim().to_owned()
     };
-    let command = ["-vvv", "--log-format", "json", "run"];
-    let bearerd = Process::spawn(home.bearerd().args(command).env("NOTIFY_SOCKET", &socket));
+    let bearerd = Process::spawn(home.to_run().env("NOTIFY_SOCKET", &socket));
     let mut bearerd = bearerd.keeps_secrets_of(&server);
     assert_eq!(told().await, "READY=1");
     let event = bearerd.wait_for_event("listening").await;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 
+use crate::operating::openmetrics;
 use crate::support::authorization_server::{AuthorizationServer, Client, Options};
 use crate::support::in_time;
 use crate::support::process::{Home, Process, field};
@@ -65,6 +66,16 @@ impl Stage {
     pub(super) async fn get(&self, target: &str) -> Reply {
         // Boxed: a test's future holds many of these, and an unoptimized one would outgrow its thread's stack.
         Box::pin(async { Peer::connect(self.proxy).await.get(target, "localhost").await }).await
+    }
+
+    /// What a metric's first sample says, or its first with this label.
+    pub(super) async fn count(&self, family: &str, label: Option<(&str, &str)>) -> f64 {
+        let text = Peer::connect(self.admin).await.get("/metrics", "localhost").await.text();
+        let scrape = openmetrics::read(&text);
+        let wanted = |sample: &&openmetrics::Sample| {
+            label.is_none_or(|(name, value)| sample.label(name) == Some(value))
+        };
+        scrape[family].samples.iter().find(wanted).unwrap().value
     }
 
     /// Asks until the proxy gives a good answer.

@@ -70,7 +70,14 @@ impl Home {
 
     /// The same with these arguments more.
     pub(crate) fn run_with(&self, arguments: &[&str]) -> Process {
-        Process::spawn(self.bearerd().args(["-vvv", "--log-format", "json", "run"]).args(arguments))
+        Process::spawn(self.to_run().args(arguments))
+    }
+
+    /// What [`Home::run`] runs, to be given an environment or more arguments.
+    pub(crate) fn to_run(&self) -> Command {
+        let mut command = self.bearerd();
+        command.args(["-vvv", "--log-format", "json", "run"]);
+        command
     }
 
     /// `bearerd --config proxy.toml`, to be given more arguments. Of the environment nothing is passed on.
