@@ -27,12 +27,17 @@ async fn five_thousand_requests_at_the_moment_of_expiry_make_one_redeem() {
     stage.recovers().await;
     stage.server.set_expires_in(3600);
     stage.server.fault_once(Fault::Hang, Phase::BeforeProcessing);
-    let expired = async {
-        while Peer::connect(stage.admin).await.get("/readyz", "localhost").await.status() == 200 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    in_time("the end of the token", expired).await;
+    // The page may know of the first token a little later than the callers.
+    for is_ready in [true, false] {
+        let told = async {
+            while (Peer::connect(stage.admin).await.get("/readyz", "localhost").await.status() == 200)
+                != is_ready
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        in_time("the beginning, then the end of the token", told).await;
+    }
     let before = stage.server.redeems().len();
 
     let mut crowd = JoinSet::new();
@@ -48,7 +53,8 @@ async fn five_thousand_requests_at_the_moment_of_expiry_make_one_redeem() {
     while answers.len() < CALLERS * EACH - MAX_WAITERS {
         answers.push(in_time("an answer", crowd.join_next()).await.unwrap().unwrap());
     }
-    assert!(answers.iter().all(|status| *status == 503), "nothing but an expired token is there to be sent");
+    answers.retain(|status| *status != 503);
+    assert!(answers.is_empty(), "nothing but an expired token is there to be sent: {answers:?}");
     stage.server.release();
     assert_eq!(in_time("the others", crowd.join_all()).await, [200; MAX_WAITERS]);
     assert_eq!(stage.server.redeems().len(), before, "the one that was under way");
