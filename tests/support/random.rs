@@ -1,4 +1,4 @@
-//! Texts that nobody can guess, in the shapes that servers give them.
+//! Texts that nobody can guess, in the shapes that servers give them; and chance that can be had again.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -26,6 +26,28 @@ pub(crate) fn jwt(typ: &str, claims: &Value) -> String {
     let header = json!({ "alg": "RS256", "kid": "test-key", "typ": typ });
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     format!("{}.{}.{}", part(&header), part(claims), URL_SAFE_NO_PAD.encode(bytes(256)))
+}
+
+/// Chance that can be had again: the same seed brings the same draws (SplitMix64).
+#[cfg(test)] // the playground leaves nothing to chance
+#[derive(Clone, Debug)]
+pub(crate) struct Draws(u64);
+
+#[cfg(test)]
+impl Draws {
+    /// The draws of this seed.
+    pub(crate) fn of(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next, of `0..bound`.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
 }
 
 fn bytes(length: usize) -> Vec<u8> {

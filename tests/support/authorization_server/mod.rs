@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bearerd::clock::{Clock, Moment};
 use serde_json::{Map, Value};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 pub(crate) use self::exchange::{ClientAuth, Exchange, Stage};
@@ -52,6 +54,8 @@ struct State {
     ledger: Ledger,
     log: Vec<Exchange>,
     connections: usize,
+    /// Of these, how many have not ended.
+    open: usize,
     faults: Faults,
     limits: BTreeMap<String, authgear::Bucket>,
     expires_in: u64,
@@ -78,10 +82,12 @@ impl AuthorizationServer {
         let running = Background::run("authorization server", move || async move {
             let serve = |stream, peer: SocketAddr| {
                 let shared = Arc::clone(&inside);
+                shared.change(|state| state.open += 1);
                 tokio::spawn(async move {
                     if let Ok(wire) = Wire::accept(stream, shared.options.tls.clone()).await {
                         connection::serve(&shared, wire, peer.ip()).await;
                     }
+                    shared.change(|state| state.open -= 1);
                 });
             };
             entrance.accept(listener, serve).await;
@@ -199,6 +205,27 @@ impl AuthorizationServer {
         self.door.open().await;
     }
 
+    /// Waits until everything that clients who are gone have sent is processed: also what the kernel had taken from
+    /// them before they died, and the server had not yet read.
+    ///
+    /// # Panics
+    /// When it is not in time.
+    pub(crate) async fn has_settled(&self) {
+        // Connections are accepted in order: once this one is answered, all before it are known.
+        let mut last = TcpStream::connect(self.address()).await.unwrap();
+        last.write_all(b"GET /settled HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .await
+            .unwrap();
+        let _answer_and_end = last.read_to_end(&mut Vec::new()).await;
+        let mut changed = self.shared.changed.subscribe();
+        in_time_or(|| "every connection of the dead at its end".to_owned(), async {
+            while self.shared.state().open > 0 {
+                let _gone = changed.changed().await;
+            }
+        })
+        .await;
+    }
+
     /// Every request so far, in the order in which they were read.
     pub(crate) fn requests(&self) -> Vec<Exchange> {
         self.shared.state().log.clone()
@@ -284,6 +311,7 @@ impl Shared {
             ledger: Ledger::new(),
             log: Vec::new(),
             connections: 0,
+            open: 0,
             faults: Faults::default(),
             limits: BTreeMap::new(),
             expires_in: options.expires_in,
