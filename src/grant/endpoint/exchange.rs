@@ -44,15 +44,21 @@ pub struct Exchange<'a> {
 
 impl Exchange<'_> {
     /// Connects, sends, reads. The timeout is over all of it; below TLS nothing is written once it has passed, also
-    /// when the process slept through it.
+    /// when the process slept through it. What came while it slept is read.
     pub async fn run(self) -> Redeemed {
         let written = Written::default();
         let deadline = clock::in_(self.timeout);
         let sent = Arc::clone(&written.0);
-        match tokio::time::timeout_at(deadline, self.attempt(written, deadline)).await {
-            Ok(redeemed) => redeemed,
-            Err(_elapsed) => judge(&Written(sent), "no answer in time"),
+        let mut attempt = Box::pin(self.attempt(written, deadline));
+        let mut redeemed = tokio::time::timeout_at(deadline, &mut attempt).await;
+        let sent = Written(sent);
+        if redeemed.is_err()
+            && sent.any()
+            && let Some(last_look) = overslept(deadline, LAST_LOOK)
+        {
+            redeemed = tokio::time::timeout_at(last_look, &mut attempt).await;
         }
+        redeemed.unwrap_or_else(|_elapsed| judge(&sent, "no answer in time"))
     }
 
     async fn attempt(mut self, written: Written, deadline: tokio::time::Instant) -> Redeemed {
@@ -143,13 +149,18 @@ fn told(error: &hyper::Error) -> String {
 /// As much of the body as comes, up to the limit: even half an answer may hold a new refresh token.
 async fn read(response: Response<Incoming>, deadline: tokio::time::Instant) -> Answer {
     // A little before the deadline of the whole, so that what has come by then is kept.
-    let deadline = deadline - std::time::Duration::from_millis(50);
+    let mut deadline = deadline - Duration::from_millis(50);
+    let mut last_look = Some(LAST_LOOK / 2);
     let (head, mut incoming) = response.into_parts();
     let mut body = Zeroizing::new(Vec::new());
     let complete = loop {
         match tokio::time::timeout_at(deadline, incoming.frame()).await {
             Ok(None) => break true,
-            Ok(Some(Err(_))) | Err(_) => break false,
+            Ok(Some(Err(_))) => break false,
+            Err(_elapsed) => match last_look.take().and_then(|most| overslept(deadline, most)) {
+                Some(later) => deadline = later,
+                None => break false,
+            },
             Ok(Some(Ok(frame))) => {
                 let data = frame.into_data().unwrap_or_default();
                 if body.len() + data.len() > LARGEST_ANSWER {
@@ -160,6 +171,17 @@ async fn read(response: Response<Incoming>, deadline: tokio::time::Instant) -> A
         }
     };
     Answer { status: head.status, headers: head.headers, body, complete }
+}
+
+/// The most that is waited for what came while the process slept: it lies in the socket's buffer.
+const LAST_LOOK: Duration = Duration::from_secs(1);
+
+/// Who was stopped past the deadline wakes up to find it over, and the answer perhaps there and unread: to drop that
+/// would be to lose the rotation in it. So a deadline that is noticed late is moved, as far as it was late.
+fn overslept(deadline: tokio::time::Instant, most: Duration) -> Option<tokio::time::Instant> {
+    let now = clock::in_(Duration::ZERO);
+    let late = now.saturating_duration_since(deadline).min(most);
+    (!late.is_zero()).then(|| now + late)
 }
 
 struct Abort<T>(tokio::task::JoinHandle<T>);
