@@ -134,8 +134,13 @@ impl Refresher {
             self.in_doubt = presented.clone();
         }
         match &record.refused {
-            // A verdict that was reached before the last start is not asked for again at once (R53).
-            Some(refusal) if self.cause == "startup" && Some(&refusal.presented) == presented.as_ref() => {
+            // A verdict that was reached before the last start, or by another process, is not asked for again at once
+            // (R53); whoever stands under it asks when that is due, or when a person wants it.
+            Some(refusal)
+                if self.parked_on.is_none()
+                    && self.cause != "manual"
+                    && Some(&refusal.presented) == presented.as_ref() =>
+            {
                 Err(refused_before(refusal))
             }
             _ => Ok(record),
@@ -347,6 +352,6 @@ fn refused_before(refusal: &Refusal) -> RefreshError {
     RefreshError::new(
         Class::Refused,
         code,
-        "The authorization server refused this refresh token before the last start. Sign in again, or provide a new seed.",
+        "The authorization server has refused this refresh token before. Sign in again, or provide a new seed.",
     )
 }

@@ -171,3 +171,16 @@ async fn a_seed_that_is_not_there_is_named() {
     let sentence = &status.problem.as_ref().unwrap().sentence;
     assert!(sentence.contains(&missing), "{sentence}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_verdict_that_another_process_has_heard_is_not_asked_for_again_at_once() {
+    let record = resting("stored", START, 100);
+    let presented = record.refresh_token.as_ref().unwrap().fingerprint();
+    let refused = Some(store::Refusal { reason: "rejected".to_owned(), presented, at: START.wall });
+    let bench = Bench::resting([ROTATED], MemoryStore::holding(Record { refused, ..record }));
+    bench.has_token().await;
+    bench.is(State::SignInRequired).await;
+    assert_eq!(bench.script.redeems(), 0);
+    bench.is(State::Active).await;
+    assert_eq!(bench.script.redeems(), 1, "it is asked for later, as every refused grant is");
+}
