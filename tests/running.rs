@@ -12,5 +12,6 @@ mod outages;
 mod reloads;
 mod retries;
 mod revocations;
+mod sharing;
 mod silences;
 mod stage;

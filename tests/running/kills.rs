@@ -105,12 +105,12 @@ fn told(killed: Duration, at: Duration) -> String {
 }
 
 /// Requests one after another, wherever the proxy is now, until nobody tells any more; returns how many were answered
-/// well. One that meets a kill ends with its connection; one that finds no token is told so.
-async fn steady_load(mut whereabouts: watch::Receiver<SocketAddr>) -> usize {
+/// well. One that meets a kill ends with its connection; one that finds no token is told so. Nothing is asked where a
+/// proxy is about to be no more: its port may be given to somebody else at once.
+pub(super) async fn steady_load(mut whereabouts: watch::Receiver<Option<SocketAddr>>) -> usize {
     let mut good = 0;
-    while whereabouts.has_changed().is_ok() {
-        let proxy = *whereabouts.borrow_and_update();
-        let Some(mut peer) = Peer::try_connect(proxy).await else {
+    while let Ok(proxy) = whereabouts.wait_for(Option::is_some).await.map(|proxy| *proxy) {
+        let Some(mut peer) = Peer::try_connect(proxy.unwrap()).await else {
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };
@@ -118,9 +118,12 @@ async fn steady_load(mut whereabouts: watch::Receiver<SocketAddr>) -> usize {
             assert!([200, 401, 503].contains(&reply.status()), "{}", reply.text());
             good += usize::from(reply.status() == 200);
             tokio::time::sleep(Duration::from_millis(20)).await;
-            if whereabouts.has_changed().unwrap_or(true) {
+            if *whereabouts.borrow() != proxy || whereabouts.has_changed().is_err() {
                 break;
             }
+        }
+        if whereabouts.has_changed().is_err() {
+            break;
         }
     }
     good
@@ -130,7 +133,7 @@ async fn steady_load(mut whereabouts: watch::Receiver<SocketAddr>) -> usize {
 struct Row {
     stage: Stage,
     draws: Draws,
-    proxy: watch::Sender<SocketAddr>,
+    proxy: watch::Sender<Option<SocketAddr>>,
     /// The first refresh token of the grant that is alive, and how many redeems there were before it.
     seed: String,
     before: usize,
@@ -142,7 +145,7 @@ impl Row {
     /// `kills` times: start, wait for a moment, kill, and see what is left.
     async fn of(number: u64, kills: u64, options: Options, forgiving: bool) -> Tally {
         let stage = Box::pin(Stage::of(options)).await;
-        let (proxy, whereabouts) = watch::channel(stage.proxy);
+        let (proxy, whereabouts) = watch::channel(Some(stage.proxy));
         let load = tokio::spawn(steady_load(whereabouts));
         let seed = std::fs::read_to_string(stage.home.path().join("seed")).unwrap();
         let draws = Draws::of(number);
@@ -170,7 +173,7 @@ impl Row {
 
     async fn start(&mut self) {
         Box::pin(self.stage.restart()).await;
-        self.proxy.send_replace(self.stage.proxy);
+        self.proxy.send_replace(Some(self.stage.proxy));
     }
 
     /// Half of them in the 50 ms around a redeem, most of these close to it: after the server was asked for its
@@ -200,6 +203,7 @@ impl Row {
 
     /// Kills, and finds out whether that fell into the window, and whether it cost the grant: the one must be the other.
     async fn look(&mut self, what: &str) {
+        self.proxy.send_replace(None);
         let killed = Clock::System.now().wall;
         self.stage.bearerd.kill();
         self.stage.bearerd.wait().await;
@@ -240,6 +244,7 @@ impl Row {
         self.start().await;
         let status = Box::pin(self.stage.is("sign_in_required")).await;
         assert_eq!(status["grants"][0]["problem"]["code"], "lost_rotation", "{what}");
+        self.proxy.send_replace(None);
         self.stage.bearerd.kill();
         self.seed = self.stage.server.seed("billing");
         self.stage.home.write("seed", &self.seed);

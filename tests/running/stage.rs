@@ -38,20 +38,7 @@ impl Stage {
 
     /// With a process that is begun in this way.
     pub(super) async fn begun(options: Options, more: &str, begin: impl FnOnce(&Home) -> Process) -> Self {
-        let server = options.start();
-        let upstream = Upstream::checking(&server);
-        let home = Home::new();
-        home.write("seed", &server.seed("billing"));
-        if let Some(secret) = server.secret_of("billing") {
-            home.write("secret", &secret);
-        }
-        home.configure(&format!(
-            "listen = \"127.0.0.1:0\"\nupstream = \"{}\"\n\n[oauth]\nissuer = \"{}\"\nclient_id = \"billing\"\n\
-             refresh_token = {{ file = \"seed\" }}\ntimeout = \"2s\"\n\n[store]\npath = \"@HOME@/state.json\"\n\n\
-             [admin]\nlisten = \"127.0.0.1:0\"\n{more}",
-            upstream.url(),
-            server.issuer(),
-        ));
+        let (server, upstream, home) = furnished(options, more);
         let bearerd = begin(&home).keeps_secrets_of(&server);
         let (proxy, admin) = Box::pin(addresses(&bearerd)).await;
         Self { server, upstream, home, bearerd, proxy, admin }
@@ -136,7 +123,27 @@ impl InFront {
     }
 }
 
-async fn addresses(bearerd: &Process) -> (SocketAddr, SocketAddr) {
+/// Everything but the process: the home's proxy.toml names the others, and ports that the system picks.
+pub(super) fn furnished(options: Options, more: &str) -> (AuthorizationServer, Upstream, Home) {
+    let server = options.start();
+    let upstream = Upstream::checking(&server);
+    let home = Home::new();
+    home.write("seed", &server.seed("billing"));
+    if let Some(secret) = server.secret_of("billing") {
+        home.write("secret", &secret);
+    }
+    home.configure(&format!(
+        "listen = \"127.0.0.1:0\"\nupstream = \"{}\"\n\n[oauth]\nissuer = \"{}\"\nclient_id = \"billing\"\n\
+         refresh_token = {{ file = \"seed\" }}\ntimeout = \"2s\"\n\n[store]\npath = \"@HOME@/state.json\"\n\n\
+         [admin]\nlisten = \"127.0.0.1:0\"\n{more}",
+        upstream.url(),
+        server.issuer(),
+    ));
+    (server, upstream, home)
+}
+
+/// Where a process listens: for callers, and for people.
+pub(super) async fn addresses(bearerd: &Process) -> (SocketAddr, SocketAddr) {
     bearerd.wait_for_events("listening", 2).await;
     let bound = |listener: &str| {
         let events = bearerd.events("listening");
