@@ -274,6 +274,8 @@ group! {
             "\"file\", or \"memory\", which forgets everything at the end.";
         path: PathBuf = "",
             "By default state.json in $STATE_DIRECTORY, $XDG_STATE_HOME/bearerd or, for root, /var/lib/bearerd.";
+        allow_network_fs: bool = "false",
+            "Trusts a file on NFS or the like, whose lock can be lost unnoticed, to be this process's alone.";
     } later {
         name: Plain, "The Secret's name, for \"kubernetes\".";
     }

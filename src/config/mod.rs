@@ -206,7 +206,7 @@ impl Loaded {
         let listen: Vec<String> = listen.iter().map(Listen::to_string).collect();
         let shown = |listen: &Option<Listen>| listen.as_ref().map_or("off".to_owned(), Listen::to_string);
         let store = match store {
-            store::Params::File { path } => path.display().to_string(),
+            store::Params::File { path, .. } => path.display().to_string(),
             store::Params::Memory => "memory".to_owned(),
         };
         format!(

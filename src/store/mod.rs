@@ -36,6 +36,8 @@ pub enum Params {
     File {
         /// Path of the default grant's record.
         path: PathBuf,
+        /// Whether it may lie on a file system of another machine's.
+        allow_network_fs: bool,
     },
     /// `kind = "memory"`: nothing survives a restart.
     Memory,
@@ -47,7 +49,9 @@ pub enum Params {
 /// When the path names no file, or the grant's name cannot be part of a file's name.
 pub fn open(params: &Params, grant: &GrantName) -> Result<Arc<dyn Store>, StoreError> {
     match params {
-        Params::File { path } => Ok(Arc::new(file::FileStore::new(path, grant)?)),
+        Params::File { path, allow_network_fs } => {
+            Ok(Arc::new(file::FileStore::new(path, grant, *allow_network_fs)?))
+        }
         Params::Memory => Ok(Arc::new(memory::MemoryStore::default())),
     }
 }

@@ -14,7 +14,7 @@ fn each_kind() -> Vec<(tempfile::TempDir, Arc<dyn Store>)> {
     let folder = || tempfile::tempdir().unwrap();
     let opened = |params: &Params| open(params, &GrantName::new("default")).unwrap();
     let on_disk = folder();
-    let file = opened(&Params::File { path: on_disk.path().join("state.json") });
+    let file = opened(&Params::File { path: on_disk.path().join("state.json"), allow_network_fs: false });
     vec![(on_disk, file), (folder(), opened(&Params::Memory))]
 }
 
@@ -155,7 +155,11 @@ async fn no_update_is_lost_when_many_want_the_lock() {
         let holders = (0..HOLDERS).map(|_| {
             // Each with a store of its own, as processes have; the one in memory can only be shared.
             let path = folder.path().join("state.json");
-            let own = open(&Params::File { path: path.clone() }, &GrantName::new("default")).unwrap();
+            let own = open(
+                &Params::File { path: path.clone(), allow_network_fs: false },
+                &GrantName::new("default"),
+            )
+            .unwrap();
             let store = if path.exists() { own } else { Arc::clone(&store) };
             tokio::spawn(async move {
                 for _ in 0..TURNS {

@@ -79,7 +79,7 @@ impl Bench {
     pub(super) async fn start(self) -> Running {
         let tls = Tls::load(&tls::Params::default()).unwrap();
         let endpoint = Arc::new(HttpEndpoint::new(self.params.clone(), tls, Clock::System));
-        let place = store::Params::File { path: self.record() };
+        let place = store::Params::File { path: self.record(), allow_network_fs: false };
         let store = store::open(&place, &self.params.name).unwrap();
         store.probe().await.unwrap();
         let handle = grant::spawn(self.params.clone(), endpoint, store, Clock::System, || 0.5);

@@ -166,22 +166,23 @@ fn resolve_tls(written: keys::Tls, context: &mut Context<'_>) -> tls::Params {
 }
 
 fn resolve_store(written: keys::Store, context: &mut Context<'_>) -> store::Params {
-    let keys::Store { kind, path, faulty: _ } = written;
-    let in_memory = or(kind, StoreKind::File) == StoreKind::Memory;
-    match path {
-        Some(path) if in_memory => {
-            let title = "`store.path` is of no use with `store.kind` = \"memory\"";
-            let problem = Problem::new(Code::Contradiction, &path.place, title);
+    let keys::Store { kind, path, allow_network_fs, faulty: _ } = written;
+    if or(kind, StoreKind::File) == StoreKind::Memory {
+        let path = path.map(|path| ("path", path.place));
+        let network =
+            allow_network_fs.filter(|allow| allow.value).map(|allow| ("allow_network_fs", allow.place));
+        for (key, place) in path.into_iter().chain(network) {
+            let title = format!("`store.{key}` is of no use with `store.kind` = \"memory\"");
+            let problem = Problem::new(Code::Contradiction, &place, title);
             context.report.error(problem.help("remove one of the two"));
-            store::Params::Memory
         }
-        Some(path) => store::Params::File { path: context.path(path) },
-        None if in_memory => store::Params::Memory,
-        None => {
-            let folder = default_state_folder(context.env, context.root);
-            store::Params::File { path: folder.join("state.json") }
-        }
+        return store::Params::Memory;
     }
+    let path = match path {
+        Some(path) => context.path(path),
+        None => default_state_folder(context.env, context.root).join("state.json"),
+    };
+    store::Params::File { path, allow_network_fs: or(allow_network_fs, false) }
 }
 
 /// systemd's folder, else the user's, else the system's (XDG Base Directory: only absolute paths count).

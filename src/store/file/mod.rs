@@ -47,8 +47,10 @@ pub(super) struct FileStore {
 }
 
 impl FileStore {
-    pub(super) fn new(path: &Path, grant: &GrantName) -> Result<Self, StoreError> {
-        Ok(Self { place: Arc::new(Place::of(path, grant)?), disk: Disk::default() })
+    pub(super) fn new(path: &Path, grant: &GrantName, allow_network_fs: bool) -> Result<Self, StoreError> {
+        let mut place = Place::of(path, grant)?;
+        place.allow_network_fs = allow_network_fs;
+        Ok(Self { place: Arc::new(place), disk: Disk::default() })
     }
 
     /// Asks for the lock until it is had or `patience` is over.

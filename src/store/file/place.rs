@@ -16,6 +16,8 @@ const OWN_FOLDER: &str = "bearerd";
 pub(super) struct Place {
     folder: PathBuf,
     name: String,
+    /// Whether the operator trusts the locks of another machine's file system.
+    pub(super) allow_network_fs: bool,
 }
 
 /// The files of one grant, as they are.
@@ -52,7 +54,7 @@ impl Place {
                 ));
             }
         };
-        Ok(Self { folder, name })
+        Ok(Self { folder, name, allow_network_fs: false })
     }
 
     /// The record's path, for people.
@@ -89,7 +91,7 @@ impl Place {
             make_folder(&files.folder)?;
             check_own_folder(&files.folder)?;
         }
-        check_file_system(&files.folder)?;
+        check_file_system(&files.folder, self.allow_network_fs)?;
         Ok(files)
     }
 }
@@ -217,31 +219,41 @@ pub(super) fn fitness(path: &Path, record: &Metadata, folder: &Metadata) -> Fitn
 
 /// Locks on these end unannounced when the server or the network fails, and then two hold one.
 #[cfg(target_os = "linux")]
-fn check_file_system(folder: &Path) -> Result<(), StoreError> {
+fn check_file_system(folder: &Path, allow_network_fs: bool) -> Result<(), StoreError> {
     let found =
         rustix::fs::statfs(folder).map_err(io::Error::from).doing("look at the file system of", folder)?;
     // The type is signed on some machines and the numbers are of 32 bits: the cast keeps the bits.
-    match network_name(found.f_type as u32) {
-        Some(name) => Err(refused(
-            folder,
-            format!("it lies on {name}, where a lock can be lost unnoticed; use a disk of this machine"),
-        )),
-        None => Ok(()),
-    }
+    unfit_for_locks(found.f_type as u32, allow_network_fs).map_or(Ok(()), |why| Err(refused(folder, why)))
+}
+
+#[cfg(target_os = "linux")]
+fn unfit_for_locks(kind: u32, allow_network_fs: bool) -> Option<String> {
+    network_name(kind).filter(|_| !allow_network_fs).map(|name| {
+        format!(
+            "it lies on {name}, where a lock can be lost unnoticed and two may then present one refresh token; let [store] \
+             path be on a disk of this machine, or set allow_network_fs = true if no other process will ever use it"
+        )
+    })
 }
 
 #[cfg(not(target_os = "linux"))]
-fn check_file_system(_: &Path) -> Result<(), StoreError> {
+fn check_file_system(_: &Path, _: bool) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Magic numbers as in statfs(2). FUSE is no sign of a network: containers on a desktop get every folder through it.
+/// Magic numbers as in statfs(2) and in what these file systems publish. FUSE is no sign of a network: containers on a desktop get every folder through it.
 #[cfg(target_os = "linux")]
 fn network_name(kind: u32) -> Option<&'static str> {
     match kind {
         0x6969 => Some("NFS"),
         0x517b | 0xff53_4d42 | 0xfe53_4d42 => Some("an SMB share"),
         0x5346_414f | 0x6b41_4653 => Some("AFS"),
+        0x00c3_6400 => Some("CephFS"),
+        0x0bd0_0bd0 => Some("Lustre"),
+        0x4750_4653 => Some("GPFS"),
+        0x1983_0326 => Some("BeeGFS"),
+        0x0102_1997 => Some("9P"),
+        0x564c | 0x7375_7245 => Some("a share of another machine's"),
         _ => None,
     }
 }
@@ -276,9 +288,28 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn shares_over_a_network_are_known_by_their_magic_numbers() {
-        assert_eq!(network_name(0x6969), Some("NFS"));
-        assert_eq!(network_name(0xff53_4d42), Some("an SMB share"));
-        assert_eq!((network_name(0xef53), network_name(0x0102_1994)), (None, None), "ext4, tmpfs");
-        assert_eq!(network_name(0x6573_5546), None, "FUSE");
+        for (kind, name) in [
+            (0x6969, "NFS"),
+            (0x517b, "an SMB share"),
+            (0xff53_4d42, "an SMB share"),
+            (0xfe53_4d42, "an SMB share"),
+            (0x0102_1997, "9P"),
+            (0x00c3_6400, "CephFS"),
+        ] {
+            assert_eq!(unfit_for_locks(kind, true), None, "asked for");
+            let why = unfit_for_locks(kind, false).unwrap();
+            assert!(
+                why.contains(&format!("it lies on {name}, ")) && why.contains("allow_network_fs"),
+                "{why}"
+            );
+        }
+        let own = [0xef53, 0x0102_1994, 0x5846_5342, 0x9123_683e, 0x794c_7630, 0x2fc1_2fc1, 0x6573_5546];
+        for kind in own {
+            assert_eq!(
+                unfit_for_locks(kind, false),
+                None,
+                "{kind:x}: ext4, tmpfs, XFS, btrfs, overlay, ZFS, FUSE"
+            );
+        }
     }
 }
