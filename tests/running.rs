@@ -2,6 +2,8 @@
 
 mod canaries;
 mod carrying;
+#[cfg(debug_assertions)] // a release build has no seam to die at
+mod crashes;
 mod crowds;
 mod kills;
 mod limits;

@@ -8,6 +8,9 @@ mod sample;
 #[cfg(test)]
 mod tests;
 
+#[cfg(debug_assertions)]
+pub use self::file::{Step, Watch};
+
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
@@ -54,6 +57,17 @@ pub fn open(params: &Params, grant: &GrantName) -> Result<Arc<dyn Store>, StoreE
         }
         Params::Memory => Ok(Arc::new(memory::MemoryStore::default())),
     }
+}
+
+/// Opens the file store of the default grant, and has each step on the disk told before it is done: the seam at which a
+/// test's child process dies. Debug builds only.
+///
+/// # Errors
+/// When the path names no file.
+#[cfg(debug_assertions)]
+pub fn open_watched(path: &std::path::Path, watch: Watch) -> Result<Arc<dyn Store>, StoreError> {
+    let store = file::FileStore::new(path, &GrantName::new(GrantName::DEFAULT), false)?;
+    Ok(Arc::new(store.watched(watch)))
 }
 
 /// What `intend` says when nothing rests in the store yet.

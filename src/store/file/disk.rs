@@ -4,24 +4,62 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+#[cfg(debug_assertions)]
+use std::sync::Arc;
 
 use super::read::NOFOLLOW;
 #[cfg(test)]
 use super::tests::faults::Faults;
+
+/// A step that is about to be done.
+#[cfg(debug_assertions)]
+#[derive(Clone, Copy, Debug)]
+pub enum Step<'a> {
+    /// A file is made.
+    Create(&'a Path),
+    /// Bytes go into a file.
+    Write(&'a File, &'a [u8]),
+    /// A file is cut to what was written into it.
+    Cut(&'a File),
+    /// A file is made durable.
+    Sync(&'a File),
+    /// One file takes another's place.
+    Rename(&'a Path, &'a Path),
+    /// Renames are made durable.
+    SyncFolder,
+    /// A file is removed, if it is there.
+    Remove(&'a Path),
+}
+
+/// Whoever is told of each step before it is done: a test's child process, which dies at one of them. A release build
+/// does not know the word, and in the others only code can set one, no configuration.
+#[cfg(debug_assertions)]
+pub type Watch = Arc<dyn Fn(Step<'_>) + Send + Sync>;
 
 /// The disk. Outside tests it is nothing but these calls.
 #[derive(Clone, Default)]
 pub(super) struct Disk {
     #[cfg(test)]
     pub(super) faults: Faults,
+    #[cfg(debug_assertions)]
+    pub(super) watch: Option<Watch>,
 }
 
 impl Disk {
+    #[cfg(debug_assertions)]
+    fn tell(&self, step: Step<'_>) {
+        if let Some(watch) = &self.watch {
+            watch(step);
+        }
+    }
+
     /// A new file that only we may read; a leftover of that name goes first.
     pub(super) fn create(&self, path: &Path) -> io::Result<File> {
         self.remove(path)?;
         #[cfg(test)]
         self.faults.creating()?;
+        #[cfg(debug_assertions)]
+        self.tell(Step::Create(path));
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(0o600).custom_flags(NOFOLLOW);
         options.open(path)
@@ -31,6 +69,8 @@ impl Disk {
     pub(super) fn write(&self, mut file: &File, bytes: &[u8]) -> io::Result<()> {
         #[cfg(test)]
         self.faults.writing(file, bytes)?;
+        #[cfg(debug_assertions)]
+        self.tell(Step::Write(file, bytes));
         file.write_all(bytes)
     }
 
@@ -40,6 +80,8 @@ impl Disk {
         self.write(file, bytes)?;
         #[cfg(test)]
         self.faults.cutting()?;
+        #[cfg(debug_assertions)]
+        self.tell(Step::Cut(file));
         file.set_len(bytes.len() as u64)
     }
 
@@ -47,6 +89,8 @@ impl Disk {
     pub(super) fn sync(&self, file: &File) -> io::Result<()> {
         #[cfg(test)]
         self.faults.syncing(file)?;
+        #[cfg(debug_assertions)]
+        self.tell(Step::Sync(file));
         file.sync_all()
     }
 
@@ -54,6 +98,8 @@ impl Disk {
     pub(super) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         #[cfg(test)]
         self.faults.renaming(from, to)?;
+        #[cfg(debug_assertions)]
+        self.tell(Step::Rename(from, to));
         fs::rename(from, to)
     }
 
@@ -61,6 +107,8 @@ impl Disk {
     pub(super) fn sync_folder(&self, folder: &File) -> io::Result<()> {
         #[cfg(test)]
         self.faults.syncing_folder()?;
+        #[cfg(debug_assertions)]
+        self.tell(Step::SyncFolder);
         match folder.sync_all() {
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) =>
@@ -75,6 +123,8 @@ impl Disk {
     pub(super) fn remove(&self, path: &Path) -> io::Result<()> {
         #[cfg(test)]
         self.faults.removing(path)?;
+        #[cfg(debug_assertions)]
+        self.tell(Step::Remove(path));
         match fs::remove_file(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             done => done,

@@ -28,6 +28,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use self::disk::Disk;
+#[cfg(debug_assertions)]
+pub use self::disk::{Step, Watch};
 use self::place::Place;
 use self::write::Held;
 use super::{Intent, Pending, Record, Store, StoreError, Txn};
@@ -51,6 +53,13 @@ impl FileStore {
         let mut place = Place::of(path, grant)?;
         place.allow_network_fs = allow_network_fs;
         Ok(Self { place: Arc::new(place), disk: Disk::default() })
+    }
+
+    /// Has each step on the disk told before it is done.
+    #[cfg(debug_assertions)]
+    pub(super) fn watched(mut self, watch: Watch) -> Self {
+        self.disk.watch = Some(watch);
+        self
     }
 
     /// Asks for the lock until it is had or `patience` is over.

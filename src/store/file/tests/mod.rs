@@ -20,7 +20,7 @@ const LONG: Duration = Duration::from_secs(60);
 
 fn store_with(path: &Path, faults: &Faults) -> FileStore {
     let place = Place::of(path, &GrantName::new("default")).unwrap();
-    FileStore { place: Arc::new(place), disk: Disk { faults: faults.clone() } }
+    FileStore { place: Arc::new(place), disk: Disk { faults: faults.clone(), ..Disk::default() } }
 }
 
 fn store(path: &Path) -> FileStore {
