@@ -5,6 +5,7 @@ mod carrying;
 #[cfg(debug_assertions)] // a release build has no seam to die at
 mod crashes;
 mod crowds;
+mod disks;
 mod kills;
 mod limits;
 mod load;
