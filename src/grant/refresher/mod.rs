@@ -173,17 +173,21 @@ impl Refresher {
 
     /// A stored token that is still good goes out at once; a start then costs no refresh (R12).
     async fn take_up_what_rests(&mut self) {
-        let seed = self.seed().await.map(|seed| seed.fingerprint());
-        self.used.seed.clone_from(&seed);
-        if let Ok(Some(record)) = self.store.peek().await
-            && self.params.identity().owns(&record)
-            // If the record has not met it, an operator wants another line.
-            && seed.is_none_or(|seed| record.seeds.contains(&seed))
-            && self.take_up(&record)
-        {
+        self.used.seed = self.seed().await.map(|seed| seed.fingerprint());
+        self.take_up_without_the_lock().await;
+        self.post();
+    }
+
+    /// Publishes a later token that another process, or an earlier start, has left; whether there is one.
+    async fn take_up_without_the_lock(&mut self) -> bool {
+        let Ok(Some(record)) = self.store.peek().await else { return false };
+        // If the record has not met the seed, an operator wants another line.
+        let is_ours = self.used.seed.as_ref().is_none_or(|seed| record.seeds.contains(seed));
+        let taken_up = self.params.identity().owns(&record) && is_ours && self.take_up(&record);
+        if taken_up {
             self.desk.adopted(&record);
         }
-        self.post();
+        taken_up
     }
 
     /// Publishes the record's access token if it is good and not the one that readers have; plans its refresh.

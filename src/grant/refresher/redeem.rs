@@ -34,7 +34,12 @@ impl Refresher {
         self.used = Used { seed: seed.as_ref().map(RefreshToken::fingerprint), secret: None };
         let prepared = self.endpoint.prepare().await?;
         self.used.secret = prepared.secret.as_ref().map(ClientSecret::fingerprint);
-        let mut txn = self.begin(seed.as_ref()).await?;
+        let mut txn = match self.begin(seed.as_ref()).await {
+            Ok(txn) => txn,
+            // Whoever has the lock may have been stopped with it, after it had saved what is good for all.
+            Err(_) if self.take_up_without_the_lock().await => return Ok(Done::Adopted),
+            Err(error) => return Err(error),
+        };
         let record = self.line(&mut txn, seed.as_ref()).await?;
         if self.take_up(&record) && !self.due.has_come(self.clock.now()) {
             self.desk.adopted(&record);

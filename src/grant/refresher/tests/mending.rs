@@ -184,3 +184,15 @@ async fn a_verdict_that_another_process_has_heard_is_not_asked_for_again_at_once
     bench.is(State::Active).await;
     assert_eq!(bench.script.redeems(), 1, "it is asked for later, as every refused grant is");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_rests_is_taken_up_though_whoever_saved_it_keeps_the_lock() {
+    let bench = Bench::resting([ROTATED], MemoryStore::holding(resting("first", START, 100)));
+    bench.has_token().await;
+    let mut holder = bench.store.begin(SECOND).await.unwrap();
+    let later = Moment { boot: START.boot + 50 * SECOND, wall: START.wall + 50 * SECOND };
+    holder.commit(Record { generation: 9, ..resting("second", later, 3_600) }).await.unwrap();
+    bench.until("the second token", |bench| bench.handle.board.look().generation == 2).await;
+    assert_eq!(bench.script.redeems(), 0, "the holder of the lock is the one to ask");
+    drop(holder);
+}
