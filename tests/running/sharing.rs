@@ -113,7 +113,11 @@ async fn eight_processes_that_come_and_go_and_stop_present_nothing_twice() {
     }
     house.ends_well(&everybody).await;
     mending.abort();
-    println!("{} redeems", house.server.redeems().len());
+    println!(
+        "{} redeems, {} grants lost in the window",
+        house.server.redeems().len(),
+        house.server.reuse_errors()
+    );
 }
 
 /// Which refresh tokens the logs say were saved, by fingerprint, and whether the access token that came with it was saved
