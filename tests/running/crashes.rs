@@ -2,6 +2,7 @@
 //! does with it, and what becomes of the grant. The whole table is asserted, so that a change of order shows.
 
 mod child;
+mod halted;
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -23,7 +23,7 @@ use rustix::process::{Signal, getpid, kill_process};
 
 use crate::support::authorization_server::AuthorizationServer;
 
-/// What the child is told: the folder, the issuer, the token endpoint and the step, on a line each.
+/// What the child is told: the folder, the issuer, the token endpoint, the step and what to do there, on a line each.
 const TOLD: &str = "BEARERD_CRASH";
 
 /// Where it notes the steps that it has come to, in its folder.
@@ -31,8 +31,20 @@ const NOTED: &str = "steps";
 
 /// Starts a child that refreshes once in this folder, and dies at the step of this number, if there is one.
 pub(super) fn start(folder: &Path, server: &AuthorizationServer, at: Option<usize>) -> Child {
+    spawn(folder, server, at, "dies")
+}
+
+/// The same, but it stops there, and goes on when it is told to.
+pub(super) fn start_to_stop(folder: &Path, server: &AuthorizationServer, at: usize) -> Child {
+    spawn(folder, server, Some(at), STOPS)
+}
+
+/// The word for a child that is not to die.
+const STOPS: &str = "stops";
+
+fn spawn(folder: &Path, server: &AuthorizationServer, at: Option<usize>, then: &str) -> Child {
     let at = at.map_or_else(String::new, |at| at.to_string());
-    let told = [folder.to_str().unwrap(), server.issuer(), &server.token_endpoint(), &at].join("\n");
+    let told = [folder.to_str().unwrap(), server.issuer(), &server.token_endpoint(), &at, then].join("\n");
     let _none_yet = std::fs::remove_file(folder.join(NOTED));
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["running::crashes::child::refreshes_once_or_dies", "--exact", "--ignored"]).env(TOLD, told);
@@ -44,11 +56,12 @@ pub(super) fn steps(folder: &Path) -> Vec<String> {
     std::fs::read_to_string(folder.join(NOTED)).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// Counts and notes steps, and dies at one of them.
+/// Counts and notes steps, and dies or stops at one of them.
 struct Steps {
     folder: PathBuf,
     count: AtomicUsize,
     at: Option<usize>,
+    stops: bool,
 }
 
 impl Steps {
@@ -60,8 +73,10 @@ impl Steps {
     }
 
     fn reach(&self, name: &str) {
-        if self.is_last(name) {
-            die();
+        match (self.is_last(name), self.stops) {
+            (false, _) => {}
+            (true, true) => stop(),
+            (true, false) => die(),
         }
     }
 
@@ -95,6 +110,12 @@ fn name(path: &Path) -> String {
 fn open_name(file: &File) -> String {
     use std::os::fd::AsRawFd as _;
     name(&std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap())
+}
+
+/// The signal stops each thread at its next leisure, so this one takes its own.
+fn stop() {
+    kill_process(getpid(), Signal::STOP).unwrap();
+    std::thread::sleep(Duration::from_secs(1));
 }
 
 fn die() -> ! {
@@ -139,8 +160,12 @@ async fn refreshes_once_or_dies() {
     let Ok(told) = std::env::var(TOLD) else { return };
     let told: Vec<&str> = told.split('\n').collect();
     let (folder, issuer, token_endpoint) = (PathBuf::from(told[0]), told[1].to_owned(), told[2].to_owned());
-    let steps =
-        Arc::new(Steps { folder: folder.clone(), count: AtomicUsize::new(0), at: told[3].parse().ok() });
+    let steps = Arc::new(Steps {
+        folder: folder.clone(),
+        count: AtomicUsize::new(0),
+        at: told[3].parse().ok(),
+        stops: told[4] == STOPS,
+    });
     let params = Params {
         name: GrantName::new("default"),
         server: Server::Issuer { issuer, token_endpoint: Some(token_endpoint) },
