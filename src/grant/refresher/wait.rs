@@ -47,7 +47,9 @@ impl Refresher {
                 Some(command) = self.commands.recv() => self.obey(command),
                 wanted = self.publisher.wanted(), if hears_demand => match wanted {
                     Wanted::Doubt(_) => self.weigh_doubt(),
-                    Wanted::Demand => hears_demand = self.due.has_come(self.clock.now()),
+                    // Heard, and weighed above. It lasts as long as somebody waits, and is not listened to again before
+                    // the next nap: nothing else would run while an unsaved rotation keeps us from serving it.
+                    Wanted::Demand => hears_demand = false,
                 },
                 () = tokio::time::sleep_until(clock::in_(nap)) => hears_demand = true,
             }

@@ -1,0 +1,32 @@
+//! Two troubles at once: what one of them asks for is done, and the other makes it no worse.
+
+use super::*;
+
+/// Runs a bench that may keep its thread for itself: paused time would then stand still for ever.
+fn within_real_seconds<F: Future<Output = ()> + 'static>(seconds: u64, bench: fn() -> F) {
+    let (done, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(bench());
+        done.send(()).unwrap();
+    });
+    told.recv_timeout(Duration::from_secs(seconds)).expect("an end in time");
+}
+
+#[test]
+fn a_request_that_waits_while_a_rotation_is_unsaved_leaves_the_thread_to_others() {
+    within_real_seconds(20, || async {
+        let release = Arc::new(Notify::new());
+        let odd = Step::Waits(Arc::clone(&release), 200, r#"{"refresh_token":"R2","access_token":5}"#);
+        let bench = Bench::new([odd, GOOD]);
+        bench.until("the redeem", |bench| bench.script.redeems() == 1).await;
+        bench.fails.store(true, Ordering::SeqCst);
+        release.notify_one();
+        bench.until("unsaved", |bench| bench.handle.board.look().unsaved_rotation).await;
+        assert!(bench.handle.reader.ready(10 * SECOND).await.is_err(), "it is answered at its deadline");
+        bench.fails.store(false, Ordering::SeqCst);
+        bench.is(State::Active).await;
+        assert_eq!(bench.script.presented(), ["R1", "R2"]);
+    });
+}
