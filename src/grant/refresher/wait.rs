@@ -33,6 +33,10 @@ impl Refresher {
             if self.is_ending() {
                 return false;
             }
+            if self.due.has_come(now) {
+                // It may have come by a wall clock that was set; the pace is kept by the boot clock (R8).
+                self.due = self.bucket.not_before(self.due, now);
+            }
             // An unsaved rotation comes first: without a durable intent nothing is redeemed.
             if self.unsaved.is_none() && self.due.has_come(now) {
                 return true;

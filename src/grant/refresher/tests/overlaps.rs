@@ -30,3 +30,14 @@ fn a_request_that_waits_while_a_rotation_is_unsaved_leaves_the_thread_to_others(
         assert_eq!(bench.script.presented(), ["R1", "R2"]);
     });
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_steps_ahead_fills_no_bucket() {
+    let bench = Bench::new([Step::Says(200, r#"{"access_token":"A1","expires_in":1}"#)]);
+    bench.until("two redeems", |bench| bench.script.redeems() == 2).await;
+    bench.clock.step_wall(60);
+    assert!(bench.handle.reader.ready(2 * SECOND).await.is_err());
+    assert_eq!(bench.script.redeems(), 2, "both are taken, whatever the wall clock says (R8)");
+    tokio::time::sleep(3 * SECOND).await;
+    assert_eq!(bench.script.redeems(), 3);
+}
