@@ -233,13 +233,18 @@ impl Refresher {
                 self.parked_on = None;
             }
             Err(error) => {
-                // A verdict stands until the server takes it back: a fault on the way to the next is none.
-                let class = if self.desk.outlasts(error) { Class::Refused } else { error.class };
-                if !self.desk.outlasts(error) {
+                let outlasted = self.desk.outlasts(error);
+                if !outlasted {
                     self.failures = if self.desk.has_same_class(error) { self.failures + 1 } else { 1 };
                 }
                 let expires = self.current.as_ref().map(|current| current.expires);
-                let wish = schedule::retry_at(class, self.failures, now, expires, (self.dice)());
+                let mut wish = schedule::retry_at(error.class, self.failures, now, expires, (self.dice)());
+                if outlasted {
+                    // A verdict stands until the server takes it back: a fault on the way to the next is none.
+                    let probe =
+                        schedule::retry_at(Class::Refused, self.failures, now, expires, (self.dice)());
+                    wish = if wish.since(probe).is_zero() { probe } else { wish };
+                }
                 self.plan(wish, "retry");
                 if error.class == Class::Misconfigured {
                     self.endpoint.forget();

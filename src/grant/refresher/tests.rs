@@ -28,6 +28,8 @@ const SECOND: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 enum Step {
     Says(u16, &'static str),
+    /// 429, and in how many seconds to come back.
+    Later(u16),
     NotSent,
     Unanswered,
     Waits(Arc<Notify>, u16, &'static str),
@@ -73,6 +75,7 @@ impl TokenEndpoint for Script {
         Box::pin(async move {
             match step {
                 Step::Says(status, body) => says(status, body),
+                Step::Later(seconds) => later(seconds),
                 Step::NotSent => Redeemed::NotSent("refused".to_owned()),
                 Step::Unanswered => Redeemed::Unanswered("reset".to_owned()),
                 Step::Waits(release, status, body) => {
@@ -92,6 +95,12 @@ fn says(status: u16, body: &str) -> Redeemed {
         body: zeroize::Zeroizing::new(body.as_bytes().to_vec()),
         complete: true,
     })
+}
+
+fn later(seconds: u16) -> Redeemed {
+    let Redeemed::Answer(mut answer) = says(429, "") else { unreachable!() };
+    answer.headers.insert(http::header::RETRY_AFTER, seconds.into());
+    Redeemed::Answer(answer)
 }
 
 const GOOD: Step = Step::Says(200, r#"{"access_token":"A1","expires_in":100,"token_type":"Bearer"}"#);

@@ -41,3 +41,13 @@ async fn a_wall_clock_that_steps_ahead_fills_no_bucket() {
     tokio::time::sleep(3 * SECOND).await;
     assert_eq!(bench.script.redeems(), 3);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_asks_for_patience_gets_it_though_a_refusal_stands() {
+    let bench = Bench::new([REFUSED, Step::Later(240), REFUSED]);
+    bench.until("a probe", |bench| bench.script.redeems() == 2).await;
+    tokio::time::sleep(230 * SECOND).await;
+    assert_eq!((bench.script.redeems(), bench.handle.board.look().state), (2, State::SignInRequired));
+    tokio::time::sleep(15 * SECOND).await;
+    assert_eq!(bench.script.redeems(), 3);
+}
