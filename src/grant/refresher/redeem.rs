@@ -35,6 +35,9 @@ impl Refresher {
         let prepared = self.endpoint.prepare().await?;
         self.used.secret = prepared.secret.as_ref().map(ClientSecret::fingerprint);
         let mut txn = self.begin(seed.as_ref()).await?;
+        // Anew: while we waited for the lock, its holder may have begun a line with a seed that came after ours.
+        let seed = self.seed().await;
+        self.used.seed = seed.as_ref().map(RefreshToken::fingerprint);
         let record = self.line(&mut txn, seed.as_ref()).await?;
         if self.take_up(&record) && !self.due.has_come(self.clock.now()) {
             self.desk.adopted(&record);

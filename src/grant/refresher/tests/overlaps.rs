@@ -51,3 +51,16 @@ async fn a_server_that_asks_for_patience_gets_it_though_a_refusal_stands() {
     tokio::time::sleep(15 * SECOND).await;
     assert_eq!(bench.script.redeems(), 3);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_seed_that_was_replaced_while_we_waited_for_the_lock_begins_no_line() {
+    let bench = Bench::new([ROTATED]);
+    let mut other = bench.store.begin(SECOND).await.unwrap();
+    tokio::time::sleep(SECOND).await;
+    std::fs::write(bench.seed.path(), "S2").unwrap();
+    let seeds = vec![RefreshToken::new("S2").fingerprint()];
+    other.commit(Record { seeds, access_token: None, ..resting("", START, 0) }).await.unwrap();
+    drop(other);
+    bench.has_token().await;
+    assert_eq!(bench.script.presented(), ["R7"], "the other's line, and not the seed that we read before");
+}
