@@ -202,12 +202,17 @@ impl Refresher {
         true
     }
 
-    /// Gives readers a token, and plans when to renew it.
+    /// Gives readers a token, and plans when to renew it. One that was long on its way and has expired takes no good
+    /// one's place.
     fn publish(&mut self, text: &AccessTokenText, obtained: Moment, expires: Moment, life: Duration) {
-        let Ok(token) = AccessToken::bearer(text.clone(), self.generation + 1, expires) else { return };
-        self.generation += 1;
-        self.publisher.publish(token);
-        self.current = Some(Current { obtained, expires, life });
+        let now = self.clock.now();
+        let is_good = |expires: Moment| !expires.has_come(now);
+        if is_good(expires) || !self.current.as_ref().is_some_and(|current| is_good(current.expires)) {
+            let Ok(token) = AccessToken::bearer(text.clone(), self.generation + 1, expires) else { return };
+            self.generation += 1;
+            self.publisher.publish(token);
+            self.current = Some(Current { obtained, expires, life });
+        }
         self.plan_renewal();
     }
 

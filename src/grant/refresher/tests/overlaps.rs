@@ -64,3 +64,16 @@ async fn a_seed_that_was_replaced_while_we_waited_for_the_lock_begins_no_line() 
     bench.has_token().await;
     assert_eq!(bench.script.presented(), ["R7"], "the other's line, and not the seed that we read before");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_expired_on_its_way_takes_no_good_ones_place() {
+    let release = Arc::new(Notify::new());
+    let short = r#"{"access_token":"A2","expires_in":5,"token_type":"Bearer"}"#;
+    let bench = Bench::new([GOOD, Step::Waits(Arc::clone(&release), 200, short), Step::NotSent]);
+    bench.until("the second redeem", |bench| bench.script.redeems() == 2).await;
+    tokio::time::sleep(10 * SECOND).await;
+    release.notify_one();
+    tokio::time::sleep(SECOND).await;
+    assert!(bench.handle.reader.now().is_ok(), "the first is good for some seconds yet");
+    bench.until("another try", |bench| bench.script.redeems() >= 3).await;
+}
