@@ -124,6 +124,7 @@ impl Refresher {
                 if self.needs_refresh_token() {
                     rests?;
                 }
+                self.forgets_refusal();
                 record
             }
         };
@@ -143,6 +144,13 @@ impl Refresher {
             }
             _ => Ok(record),
         }
+    }
+
+    /// Another refresh token than the one that was refused is presented from now on: a fault that it meets is retried as
+    /// any other.
+    fn forgets_refusal(&mut self) {
+        self.desk.forgets_refusal();
+        self.parked_on = None;
     }
 
     /// That there is no grant, told by its nearest cause.
@@ -191,6 +199,7 @@ impl Refresher {
         if let Some(successor) = successor {
             record = succeeded_by(record, successor);
             self.in_doubt = None;
+            self.forgets_refusal();
             saved = self.save_rotation(&mut txn, &record).await;
         }
         if answer.status.is_success() {

@@ -77,3 +77,18 @@ async fn a_token_that_expired_on_its_way_takes_no_good_ones_place() {
     assert!(bench.handle.reader.now().is_ok(), "the first is good for some seconds yet");
     bench.until("another try", |bench| bench.script.redeems() >= 3).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_does_not_outlast_the_line_that_was_refused() {
+    let bench = Bench::new([REFUSED]);
+    bench.is(State::SignInRequired).await;
+    bench.script.then([Step::Unanswered, GOOD]);
+    std::fs::write(bench.seed.path(), "S2").unwrap();
+    bench.until("the new seed", |bench| bench.script.redeems() == 2).await;
+    let then = bench.clock_at();
+    bench.is(State::Active).await;
+    assert!(
+        bench.clock_at() - then <= 5 * SECOND,
+        "an unanswered redeem of the new seed is repeated soon (R51)"
+    );
+}
