@@ -191,8 +191,11 @@ impl Refresher {
         let now = self.clock.now();
         let Some(saved) = record.access_token.as_ref() else { return false };
         let Some((obtained, expires)) = still_good(saved, now, &self.clock.boot_id()) else { return false };
-        // Only a later one: what rests may be older than what could not be saved.
-        if self.current.as_ref().is_some_and(|current| current.obtained.wall >= saved.obtained.wall) {
+        // Only a later one: what rests may be older than what could not be saved. In one boot the boot clock tells, which
+        // cannot be set.
+        let is_of_this_boot = saved.boot_id == self.clock.boot_id();
+        let when = |at: Moment| if is_of_this_boot { at.boot } else { at.wall };
+        if self.current.as_ref().is_some_and(|current| when(current.obtained) >= when(saved.obtained)) {
             return false;
         }
         // What is stored is the expiry as it counts; the life it came from was a little longer. By the wall clock: of an

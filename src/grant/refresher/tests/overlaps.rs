@@ -92,3 +92,21 @@ async fn a_refusal_does_not_outlast_the_line_that_was_refused() {
         "an unanswered redeem of the new seed is repeated soon (R51)"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_was_set_back_makes_no_stored_token_the_later_one() {
+    let bench = Bench::new([Step::Says(200, r#"{"access_token":"A","expires_in":9000}"#)]);
+    bench.has_token().await;
+    bench.clock.step_wall(-60);
+    bench.handle.tell(Command::Refresh);
+    bench.until("a second redeem", |bench| bench.script.redeems() == 2).await;
+    tokio::time::sleep(61 * SECOND).await;
+    // An earlier save, which a later one did not follow.
+    let mut txn = bench.store.begin(SECOND).await.unwrap();
+    let (refresh_token, stored) = (Some(RefreshToken::new("R1")), resting("older", START, 9000));
+    txn.commit(Record { refresh_token, ..stored }).await.unwrap();
+    drop(txn);
+    bench.handle.tell(Command::Refresh);
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(bench.script.redeems(), 3, "a refresh, and not the stored token once more");
+}
