@@ -2,6 +2,7 @@
 
 mod mending;
 mod overlaps;
+mod properties;
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -242,12 +243,20 @@ impl Bench {
 
 fn params(seed: &tempfile::NamedTempFile) -> Params {
     Params {
+        flow: Flow::RefreshToken { seed: Some(grant::Secret::File(seed.path().to_owned())) },
+        ..bare_params()
+    }
+}
+
+/// Without a seed.
+fn bare_params() -> Params {
+    Params {
         name: GrantName::new("default"),
         server: Server::Endpoint { token_endpoint: "https://id.example/token".to_owned() },
         client_id: "billing".to_owned(),
         client_auth: ClientAuthMethod::None,
         client_secret: None,
-        flow: Flow::RefreshToken { seed: Some(grant::Secret::File(seed.path().to_owned())) },
+        flow: Flow::RefreshToken { seed: None },
         scopes: Vec::new(),
         send_scopes_on_refresh: false,
         resource: Vec::new(),
