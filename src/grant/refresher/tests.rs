@@ -1,5 +1,6 @@
 //! The refresher's promises, against a scripted endpoint and a store in memory, in paused time.
 
+mod clocks;
 mod mending;
 mod overlaps;
 mod properties;

@@ -97,7 +97,8 @@ impl Pace {
             Outcome::Issued | Outcome::Misconfigured => None,
             _ => self.refused,
         };
-        let floor = if self.refused.is_some() { MINUTE } else { outcome.floor() };
+        let probe = if self.refused.is_some() { MINUTE } else { Duration::ZERO };
+        let floor = outcome.floor().max(probe);
         self.failed = (!floor.is_zero()).then_some((now, floor));
     }
 
