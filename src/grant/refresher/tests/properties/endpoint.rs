@@ -38,6 +38,8 @@ impl TokenEndpoint for Wire {
             world.witness(|witness, now| witness.presented(self.who, token, now, asked.boot));
             world.is_intended(token).await;
             let in_flight = InFlight(world);
+            // No answer comes before others have run.
+            tokio::task::yield_now().await;
             let mishap = world.server(|server| server.next.pop_front().or(server.every));
             let told = self.tell(token, asked, mishap).await;
             drop(in_flight);

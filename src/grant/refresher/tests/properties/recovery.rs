@@ -49,7 +49,9 @@ impl Stage {
                 _ if is_put_off => Step::PutOff,
                 state => return Err(format!("I5: all is well, and the grant is {state}")),
             };
-            if done.contains(&step) {
+            // The first refresh that an operator asks for may take up what the other process has saved.
+            let enough = if step == Step::Operator { 2 } else { 1 };
+            if done.iter().filter(|before| **before == step).count() == enough {
                 return Err(format!("I5: after {done:?} the grant is {state}"));
             }
             done.push(step);
