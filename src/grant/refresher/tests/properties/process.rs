@@ -57,6 +57,11 @@ impl Process {
         self.handle.reader.now().is_ok()
     }
 
+    /// The token that was published last, though it may have expired.
+    fn published(&self) -> Option<Arc<AccessToken>> {
+        self.handle.reader.current(Moment { boot: Duration::ZERO, wall: Duration::ZERO }).ok()
+    }
+
     pub(super) fn tell(&mut self, command: Command) {
         if !self.handle.tell(command) {
             self.world.witness(|witness, _| witness.broke("I5", "the refresher has ended by itself (R20)"));
@@ -66,7 +71,7 @@ impl Process {
     pub(super) fn look(&mut self) {
         let now = self.world.elapsed();
         let reads = self.handle.reader.now();
-        let (seen, board) = (self.seen.take(), self.handle.board.look());
+        let seen = self.seen.take();
         let clock = self.world.now();
         let looked = self.looked.replace(clock);
         match (&reads, seen) {
@@ -78,12 +83,13 @@ impl Process {
                 self.seen = Some(Arc::clone(token));
             }
             (Err(_), Some(seen)) if !seen.expires().has_come(clock) => {
-                let is_gone = board.generation == seen.generation();
                 // A later one may have taken its place and expired since, unless it had when we looked last.
-                let was_dead =
-                    board.expires.zip(looked).is_some_and(|(expires, then)| expires.has_come(then));
-                if is_gone || was_dead {
-                    let how = format!("in state {} {seen:?} was taken away before its expiry", board.state);
+                let later = self.published().filter(|token| token.generation() > seen.generation());
+                let was_good =
+                    |later: &AccessToken| looked.is_none_or(|then| !later.expires().has_come(then));
+                if !later.is_some_and(|later| was_good(&later)) {
+                    let state = self.state();
+                    let how = format!("in state {state} {seen:?} was taken away before its expiry");
                     self.broke("I7", how);
                 }
             }
