@@ -48,7 +48,13 @@ impl Refresher {
                         return false;
                     }
                 }
-                Some(command) = self.commands.recv() => self.obey(command),
+                Some(command) = self.commands.recv() => {
+                    self.obey(command);
+                    // What was asked during a refresh is one more refresh, however often.
+                    while let Ok(command) = self.commands.try_recv() {
+                        self.obey(command);
+                    }
+                }
                 wanted = self.publisher.wanted(), if hears_demand => match wanted {
                     Wanted::Doubt(_) => self.weigh_doubt(),
                     // Heard, and weighed above. It lasts as long as somebody waits, and is not listened to again before

@@ -110,3 +110,16 @@ async fn a_wall_clock_that_was_set_back_makes_no_stored_token_the_later_one() {
     tokio::time::sleep(SECOND).await;
     assert_eq!(bench.script.redeems(), 3, "a refresh, and not the stored token once more");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_an_impatient_operator_asks_during_a_refresh_is_one_more_refresh() {
+    let release = Arc::new(Notify::new());
+    let bench = Bench::new([Step::Waits(Arc::clone(&release), 500, ""), Step::Says(500, "")]);
+    bench.until("the redeem", |bench| bench.script.redeems() == 1).await;
+    for _ in 0..10 {
+        bench.handle.tell(Command::Refresh);
+    }
+    release.notify_one();
+    tokio::time::sleep(SECOND / 8).await;
+    assert_eq!(bench.script.redeems(), 2, "the others would have followed at once");
+}
