@@ -129,13 +129,17 @@ impl Refresher {
 
     /// What a verdict rests on, read anew.
     pub(super) async fn inputs(&mut self) -> Inputs {
-        let secret = self.params.client_secret.clone();
-        let secret = tokio::task::spawn_blocking(move || secret.and_then(|reference| reference.read().ok()));
+        let secret = match self.params.client_secret.clone() {
+            Some(reference) => {
+                tokio::task::spawn_blocking(move || reference.read().ok()).await.ok().flatten()
+            }
+            None => None,
+        };
         let rests = self.store.peek().await.ok().flatten();
         Inputs {
             given: Used {
                 seed: self.seed().await.map(|seed| seed.fingerprint()),
-                secret: secret.await.ok().flatten().map(|secret| secret.fingerprint()),
+                secret: secret.map(|secret| secret.fingerprint()),
             },
             rests: rests.map(|record| (record.lineage, record.generation)),
         }
