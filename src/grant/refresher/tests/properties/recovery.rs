@@ -28,11 +28,12 @@ enum Step {
 
 impl Stage {
     pub(super) async fn recovers(&mut self) -> Result<(), String> {
+        self.world.witness(|witness, now| witness.notes(now, "all is well"));
         self.heal();
         self.pass(AFTER_A_HANG).await;
         let mut done = Vec::new();
         loop {
-            self.verdict()?;
+            self.broken()?;
             let Some(main) = &self.main else { return Err("the main process is gone".to_owned()) };
             let (state, has_token) = (main.state(), main.has_token());
             if state == State::Active && has_token {
@@ -54,6 +55,7 @@ impl Stage {
             if done.iter().filter(|before| **before == step).count() == enough {
                 return Err(format!("I5: after {done:?} the grant is {state}"));
             }
+            self.world.witness(|witness, now| witness.notes(now, step));
             done.push(step);
             match step {
                 Step::NewSeed => {
@@ -93,6 +95,6 @@ impl Stage {
         if rests != rested {
             return Err(format!("I3: {rests:?} rests, and {rested:?} did"));
         }
-        self.verdict()
+        self.broken()
     }
 }

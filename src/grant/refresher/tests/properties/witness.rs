@@ -15,6 +15,9 @@ const SAVED_WITHIN: Duration = Duration::from_secs(5 + 2 + 1);
 pub(super) struct Witness {
     /// What has been broken, the invariant's name first.
     pub(super) broken: Vec<String>,
+    /// What has happened, for whoever has to find out why: tasks take turns as they like, so that the same schedule may
+    /// take another course.
+    pub(super) course: Vec<String>,
     in_flight: u32,
     /// The latest refresh token that has rested in the store.
     pub(super) rested: Option<Token>,
@@ -69,12 +72,17 @@ impl Witness {
         self.broken.push(format!("{invariant}: {how}"));
     }
 
+    pub(super) fn notes(&mut self, now: Duration, what: impl std::fmt::Debug) {
+        self.course.push(format!("{now:?} {what:?}"));
+    }
+
     pub(super) fn pace(&mut self, who: Who) -> &mut Pace {
         &mut self.paces[who as usize]
     }
 
     /// I1, I4, I6: a refresh token goes to the server.
     pub(super) fn presented(&mut self, who: Who, token: Token, now: Duration, boot: Duration) {
+        self.notes(now, ("presented by", who, token));
         self.in_flight += 1;
         if self.in_flight > 1 {
             self.broke("I1", format!("{} token requests are in flight at once", self.in_flight));
@@ -102,6 +110,7 @@ impl Witness {
         returned: Option<Token>,
         (now, boot): (Duration, Duration),
     ) {
+        self.notes(now, (who, outcome, returned));
         self.pace(who).answered(outcome, presented, now, boot);
         if let Some(token) = returned {
             self.unsaved = Some(Unsaved { token, holder: who, returned: now, tried: None });
@@ -125,6 +134,7 @@ impl Witness {
 
     /// I3: a record rests.
     pub(super) fn rests(&mut self, who: Who, token: Option<Token>, now: Duration) {
+        self.notes(now, ("rests", token));
         if let Some(rested) = self.rested.filter(|rested| token < Some(*rested)) {
             self.broke("I3", format!("{token:?} takes the place of the later {rested}"));
         }

@@ -104,11 +104,9 @@ pub(super) async fn play(schedule: &Schedule, seed: PathBuf) -> Result<(), Strin
     let mut stage = Stage { world, seed, main: None, peer: None };
     stage.reseed(Seed::New).await;
     stage.start(Who::Main).await;
-    for event in &schedule.events {
-        stage.befalls(event).await;
-        stage.look()?;
-    }
-    stage.recovers().await
+    let played = stage.plays(&schedule.events).await;
+    let course = stage.world.witness(|witness, _| std::mem::take(&mut witness.course));
+    played.map_err(|broken| format!("{broken}\nafter {}", course.join("\n      ")))
 }
 
 /// The world with the processes in it.
@@ -120,6 +118,15 @@ pub(super) struct Stage {
 }
 
 impl Stage {
+    async fn plays(&mut self, events: &[Event]) -> Result<(), String> {
+        for event in events {
+            self.world.witness(|witness, now| witness.notes(now, event));
+            self.befalls(event).await;
+            self.broken()?;
+        }
+        self.recovers().await
+    }
+
     async fn start(&mut self, who: Who) {
         let world = &self.world;
         world.witness(|witness, _| witness.starts(who));
@@ -132,7 +139,6 @@ impl Stage {
         );
         let process = Process::new(Arc::clone(world), who, handle);
         *self.slot(who) = Some(process);
-        settle().await;
     }
 
     fn slot(&mut self, who: Who) -> &mut Option<Process> {
@@ -148,15 +154,18 @@ impl Stage {
         Params { scopes, flow: Flow::RefreshToken { seed: Some(file) }, ..bare_params() }
     }
 
-    /// What is broken by now.
-    fn look(&mut self) -> Result<(), String> {
+    /// Looks at every process, once its tasks have run.
+    fn look(&mut self) {
         for process in [&mut self.main, &mut self.peer].into_iter().flatten() {
             process.look();
         }
-        self.world.witness(|witness, now| {
-            witness.is_saving(now);
-            if witness.broken.is_empty() { Ok(()) } else { Err(witness.broken.join("; ")) }
-        })
+        self.world.witness(Witness::is_saving);
+    }
+
+    /// What is broken by now.
+    pub(super) fn broken(&self) -> Result<(), String> {
+        let broken = self.world.witness(|witness, _| witness.broken.join("; "));
+        if broken.is_empty() { Ok(()) } else { Err(broken) }
     }
 
     /// Time passes, under observation.
@@ -164,8 +173,7 @@ impl Stage {
         for _ in 0..5 {
             tokio::time::sleep(span / 5).await;
             settle().await;
-            // Whatever is broken stays broken, and is told after the event.
-            let _ = self.look();
+            self.look();
         }
     }
 
@@ -205,7 +213,6 @@ impl Stage {
             },
             Event::Reboot(seconds) => self.reboot(*seconds).await,
         }
-        settle().await;
     }
 
     pub(super) fn suspend(&mut self, seconds: i64) {
@@ -225,7 +232,6 @@ impl Stage {
     async fn on(&mut self, who: Who, ask: impl FnOnce(&mut Process)) {
         if let Some(process) = self.slot(who) {
             ask(process);
-            settle().await;
         }
     }
 
@@ -290,15 +296,9 @@ impl Stage {
         });
         self.world.witness(Witness::excuse);
     }
-
-    pub(super) fn verdict(&mut self) -> Result<(), String> {
-        self.look()
-    }
 }
 
-/// Lets every task run that can, at this moment.
+/// Lets every task run until it waits for time to pass; what it sends to the blocking pool is done by then.
 pub(super) async fn settle() {
-    for _ in 0..4 {
-        tokio::task::yield_now().await;
-    }
+    tokio::time::sleep(Duration::from_millis(1)).await;
 }
