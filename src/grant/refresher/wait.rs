@@ -23,6 +23,10 @@ impl Refresher {
         // A moment of its own: whoever wakes us in between does not put it off.
         let mut look = self.clock.now().plus(NAP);
         loop {
+            // What was asked during a refresh is one more refresh, however often, and not put off by one that is due.
+            while let Ok(command) = self.commands.try_recv() {
+                self.obey(command);
+            }
             self.tend_unsaved().await;
             self.post();
             let now = self.clock.now();
@@ -48,13 +52,7 @@ impl Refresher {
                         return false;
                     }
                 }
-                Some(command) = self.commands.recv() => {
-                    self.obey(command);
-                    // What was asked during a refresh is one more refresh, however often.
-                    while let Ok(command) = self.commands.try_recv() {
-                        self.obey(command);
-                    }
-                }
+                Some(command) = self.commands.recv() => self.obey(command),
                 wanted = self.publisher.wanted(), if hears_demand => match wanted {
                     Wanted::Doubt(_) => self.weigh_doubt(),
                     // Heard, and weighed above. It lasts as long as somebody waits, and is not listened to again before

@@ -123,3 +123,18 @@ async fn what_an_impatient_operator_asks_during_a_refresh_is_one_more_refresh() 
     tokio::time::sleep(SECOND / 8).await;
     assert_eq!(bench.script.redeems(), 2, "the others would have followed at once");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_configuration_that_was_read_again_is_heard_though_a_refresh_is_always_due() {
+    let release = Arc::new(Notify::new());
+    let short = Step::Waits(Arc::clone(&release), 200, r#"{"access_token":"A1","expires_in":1}"#);
+    let bench = Bench::new([short]);
+    bench.until("the redeem", |bench| bench.script.redeems() == 1).await;
+    let other = Script::of([GOOD]);
+    let endpoint = Arc::clone(&other) as Arc<dyn TokenEndpoint>;
+    bench.handle.tell(Command::Reconfigure(Box::new(params(&bench.seed)), endpoint));
+    tokio::time::sleep(6 * SECOND).await;
+    release.notify_one();
+    bench.is(State::Active).await;
+    assert_eq!((bench.script.redeems(), other.redeems()), (1, 1));
+}

@@ -59,12 +59,16 @@ fn plays(cases: u32, playing: &Playing) -> Result<(), String> {
     let folder = tempfile::tempdir().unwrap();
     let seed = folder.path().join("seed");
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 20_000, ..Config::default() };
+    let count = std::cell::Cell::new(0);
     let played = TestRunner::new(config).run(&schedules(), |schedule| {
+        count.set(count.get() + 1);
         *playing.lock().unwrap() = Some((Stopwatch::start(), schedule.clone()));
         play(&schedule, &seed).map_err(TestCaseError::fail)
     });
     played.map_err(|error| match error {
-        TestError::Fail(broken, schedule) => format!("{broken}\nby {schedule:?}"),
+        TestError::Fail(broken, schedule) => {
+            format!("{broken}\nby {schedule:?}\nfound and made smaller in {} schedules", count.get())
+        }
         TestError::Abort(why) => why.to_string(),
     })
 }
