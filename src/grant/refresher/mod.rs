@@ -223,7 +223,9 @@ impl Refresher {
     fn plan_renewal(&mut self) {
         let Some(current) = &self.current else { return };
         let wish = schedule::refresh_at(current.obtained, current.life, self.params.margin, (self.dice)());
-        self.plan(wish, "schedule");
+        // So long before its end by both clocks: of an earlier boot, its beginning may lie before the boot clock's.
+        let early = current.expires.wall.saturating_sub(wish.wall);
+        self.plan(current.expires.minus(early), "schedule");
     }
 
     /// Sets the next attempt, no sooner than the pace allows.

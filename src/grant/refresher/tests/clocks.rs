@@ -57,3 +57,16 @@ async fn a_token_that_another_process_got_is_taken_up_and_nothing_presented() {
     bench.until("a refresh", |bench| bench.script.redeems() == 2).await;
     assert_eq!(bench.script.presented(), ["R1", "R7"], "with the refresh token that rests now");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_token_of_an_earlier_boot_is_renewed_in_time_by_either_clock() {
+    // Asked for long before this boot: it is to be renewed in 200 s, and ends in 500 s.
+    let saved = resting("stored", START.minus(1000 * SECOND), 1500);
+    let access_token =
+        saved.access_token.clone().map(|token| SavedToken { boot_id: "earlier".to_owned(), ..token });
+    let bench = Bench::resting([ROTATED], MemoryStore::holding(Record { access_token, ..saved }));
+    bench.has_token().await;
+    bench.clock.step_boot(300);
+    tokio::time::sleep(16 * SECOND).await;
+    assert_eq!(bench.script.redeems(), 1, "the wall clock missed a sleep");
+}
