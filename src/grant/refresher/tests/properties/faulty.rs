@@ -20,12 +20,20 @@ struct WatchedTxn {
 struct Lock {
     world: Arc<World>,
     who: Who,
+    /// Whether anything was written under it.
+    is_used: bool,
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         let is_writable = !self.world.mood().commit_fails;
-        self.world.witness(|witness, _| witness.unlocks(self.who, is_writable));
+        self.world.witness(|witness, now| {
+            witness.unlocks(self.who, is_writable);
+            if !self.is_used {
+                // What rests was taken up, and a refusal from before is forgotten over it.
+                witness.pace(self.who).absolve(now);
+            }
+        });
     }
 }
 
@@ -44,7 +52,7 @@ impl Store for Watched {
                 return Err(full());
             }
             let inner = self.world.store.begin(patience).await?;
-            let lock = Lock { world: Arc::clone(&self.world), who: self.who };
+            let lock = Lock { world: Arc::clone(&self.world), who: self.who, is_used: false };
             Ok(Box::new(WatchedTxn { lock, inner }) as Box<dyn Txn>)
         })
     }
@@ -70,6 +78,7 @@ impl Txn for WatchedTxn {
     }
 
     fn intend(&mut self, intent: Intent) -> store::Pending<'_, Result<(), StoreError>> {
+        self.lock.is_used = true;
         Box::pin(async move {
             let mood = pause(&self.lock.world).await;
             if !mood.intend_fails || mood.done_all_the_same {
@@ -80,6 +89,7 @@ impl Txn for WatchedTxn {
     }
 
     fn commit(&mut self, record: Record) -> store::Pending<'_, Result<(), StoreError>> {
+        self.lock.is_used = true;
         Box::pin(async move {
             let token = record.refresh_token.as_ref().map(Token::of);
             self.lock.world.witness(|witness, now| witness.tries_to_save(token, now));
