@@ -244,9 +244,12 @@ impl Refresher {
             }
             Err(error) => {
                 let outlasted = self.desk.outlasts(error);
-                if !outlasted {
-                    self.failures = if self.desk.has_same_class(error) { self.failures + 1 } else { 1 };
-                }
+                self.failures = match outlasted {
+                    // Not none, though a person began the count anew: no doubt is to start a refresh.
+                    true => self.failures.max(1),
+                    false if self.desk.has_same_class(error) => self.failures + 1,
+                    false => 1,
+                };
                 let expires = self.current.as_ref().map(|current| current.expires);
                 let mut wish = schedule::retry_at(error.class, self.failures, now, expires, (self.dice)());
                 if outlasted {

@@ -138,3 +138,19 @@ async fn a_configuration_that_was_read_again_is_heard_though_a_refresh_is_always
     bench.is(State::Active).await;
     assert_eq!((bench.script.redeems(), other.redeems()), (1, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_doubt_asks_for_nothing_while_a_refusal_stands_whatever_befell_its_probe() {
+    let bench = Bench::new([GOOD]);
+    bench.has_token().await;
+    tokio::time::sleep(15 * SECOND).await;
+    bench.script.then([REFUSED, Step::NotSent, REFUSED]);
+    bench.handle.tell(Command::Refresh);
+    bench.is(State::SignInRequired).await;
+    let endpoint = Arc::clone(&bench.script) as Arc<dyn TokenEndpoint>;
+    bench.handle.tell(Command::Reconfigure(Box::new(params(&bench.seed)), endpoint));
+    bench.until("a probe", |bench| bench.script.redeems() == 3).await;
+    bench.handle.reader.doubt(1);
+    tokio::time::sleep(5 * SECOND).await;
+    assert_eq!(bench.script.redeems(), 3);
+}
