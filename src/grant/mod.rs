@@ -4,6 +4,8 @@ pub mod client_auth;
 pub mod endpoint;
 pub mod error;
 pub mod lineage;
+#[cfg(test)]
+mod properties;
 pub mod refresher;
 pub mod schedule;
 pub mod status;

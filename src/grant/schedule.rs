@@ -55,7 +55,8 @@ pub fn expiry(asked: Moment, life: Duration) -> Moment {
     asked.plus(bounded_life(life).saturating_sub(early))
 }
 
-/// When to renew a token: before its expiry by the margin, and by a quarter of it more as `dice` (`0.0..1.0`) falls.
+/// When to renew a token: before its expiry by the margin, and by a quarter of it more as `dice` (`0.0..1.0`) falls;
+/// however small the margin, not after it counts as expired.
 #[must_use]
 pub fn refresh_at(asked: Moment, life: Duration, margin: Margin, dice: f64) -> Moment {
     let life = bounded_life(life);
@@ -65,7 +66,8 @@ pub fn refresh_at(asked: Moment, life: Duration, margin: Margin, dice: f64) -> M
         Margin::Span(span) => span.min(life.saturating_sub(Duration::from_secs(5))),
     };
     let jitter = margin.mul_f64(0.25 * dice);
-    asked.plus(life.saturating_sub(margin).saturating_sub(jitter).min(LONGEST_INTERVAL))
+    let latest = expiry(asked, life).since(asked).min(LONGEST_INTERVAL);
+    asked.plus(life.saturating_sub(margin).saturating_sub(jitter).min(latest))
 }
 
 /// When to try again after `failures` failures in a row, the last of `class`. While the token is good the waits grow
@@ -191,7 +193,8 @@ mod tests {
             (seconds(36_000), SHARE, 32_400),               // at most an hour of margin
             (seconds(600), Margin::Span(seconds(90)), 510), // as written
             (seconds(600), Margin::Span(seconds(9000)), 5), // at most the life less 5 s
-            (seconds(3), Margin::Span(seconds(90)), 3),     // no life to speak of
+            (seconds(3), Margin::Span(seconds(90)), 2),     // no life to speak of: when it expires
+            (seconds(600), Margin::Span(seconds(1)), 598),  // no margin to speak of: when it expires
             (seconds(400_000_000), SHARE, 43_200),          // ten years and more
         ];
         for (life, margin, expected) in cases {

@@ -53,6 +53,11 @@ impl Desk {
         matches!(self.failed, Some((Class::Refused, _))) && !super::needs_a_person(error.class)
     }
 
+    /// What was refused is not what is presented from now on.
+    pub(super) fn forgets_refusal(&mut self) {
+        self.failed.take_if(|(class, _)| *class == Class::Refused);
+    }
+
     /// Notes the end of an attempt.
     pub(super) fn attempted(
         &mut self,

@@ -195,8 +195,11 @@ impl Refresher {
         let now = self.clock.now();
         let Some(saved) = record.access_token.as_ref() else { return false };
         let Some((obtained, expires)) = still_good(saved, now, &self.clock.boot_id()) else { return false };
-        // Only a later one: what rests may be older than what could not be saved.
-        if self.current.as_ref().is_some_and(|current| current.obtained.wall >= saved.obtained.wall) {
+        // Only a later one: what rests may be older than what could not be saved. In one boot the boot clock tells, which
+        // cannot be set.
+        let is_of_this_boot = saved.boot_id == self.clock.boot_id();
+        let when = |at: Moment| if is_of_this_boot { at.boot } else { at.wall };
+        if self.current.as_ref().is_some_and(|current| when(current.obtained) >= when(saved.obtained)) {
             return false;
         }
         // What is stored is the expiry as it counts; the life it came from was a little longer. By the wall clock: of an
@@ -206,12 +209,17 @@ impl Refresher {
         true
     }
 
-    /// Gives readers a token, and plans when to renew it.
+    /// Gives readers a token, and plans when to renew it. One that was long on its way and has expired takes no good
+    /// one's place.
     fn publish(&mut self, text: &AccessTokenText, obtained: Moment, expires: Moment, life: Duration) {
-        let Ok(token) = AccessToken::bearer(text.clone(), self.generation + 1, expires) else { return };
-        self.generation += 1;
-        self.publisher.publish(token);
-        self.current = Some(Current { obtained, expires, life });
+        let now = self.clock.now();
+        let is_good = |expires: Moment| !expires.has_come(now);
+        if is_good(expires) || !self.current.as_ref().is_some_and(|current| is_good(current.expires)) {
+            let Ok(token) = AccessToken::bearer(text.clone(), self.generation + 1, expires) else { return };
+            self.generation += 1;
+            self.publisher.publish(token);
+            self.current = Some(Current { obtained, expires, life });
+        }
         self.plan_renewal();
     }
 
@@ -219,7 +227,9 @@ impl Refresher {
     fn plan_renewal(&mut self) {
         let Some(current) = &self.current else { return };
         let wish = schedule::refresh_at(current.obtained, current.life, self.params.margin, (self.dice)());
-        self.plan(wish, "schedule");
+        // So long before its end by both clocks: of an earlier boot, its beginning may lie before the boot clock's.
+        let early = current.expires.wall.saturating_sub(wish.wall);
+        self.plan(current.expires.minus(early), "schedule");
     }
 
     /// Sets the next attempt, no sooner than the pace allows.
@@ -237,13 +247,21 @@ impl Refresher {
                 self.parked_on = None;
             }
             Err(error) => {
-                // A verdict stands until the server takes it back: a fault on the way to the next is none.
-                let class = if self.desk.outlasts(error) { Class::Refused } else { error.class };
-                if !self.desk.outlasts(error) {
-                    self.failures = if self.desk.has_same_class(error) { self.failures + 1 } else { 1 };
-                }
+                let outlasted = self.desk.outlasts(error);
+                self.failures = match outlasted {
+                    // Not none, though a person began the count anew: no doubt is to start a refresh.
+                    true => self.failures.max(1),
+                    false if self.desk.has_same_class(error) => self.failures + 1,
+                    false => 1,
+                };
                 let expires = self.current.as_ref().map(|current| current.expires);
-                let wish = schedule::retry_at(class, self.failures, now, expires, (self.dice)());
+                let mut wish = schedule::retry_at(error.class, self.failures, now, expires, (self.dice)());
+                if outlasted {
+                    // A verdict stands until the server takes it back: a fault on the way to the next is none.
+                    let probe =
+                        schedule::retry_at(Class::Refused, self.failures, now, expires, (self.dice)());
+                    wish = if wish.since(probe).is_zero() { probe } else { wish };
+                }
                 self.plan(wish, "retry");
                 if error.class == Class::Misconfigured {
                     self.endpoint.forget();

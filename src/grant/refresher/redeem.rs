@@ -40,6 +40,9 @@ impl Refresher {
             Err(_) if self.take_up_without_the_lock().await => return Ok(Done::Adopted),
             Err(error) => return Err(error),
         };
+        // Anew: while we waited for the lock, its holder may have begun a line with a seed that came after ours.
+        let seed = self.seed().await;
+        self.used.seed = seed.as_ref().map(RefreshToken::fingerprint);
         let record = self.line(&mut txn, seed.as_ref()).await?;
         if self.take_up(&record) && !self.due.has_come(self.clock.now()) {
             self.desk.adopted(&record);
@@ -126,6 +129,7 @@ impl Refresher {
                 if self.needs_refresh_token() {
                     rests?;
                 }
+                self.forgets_refusal();
                 record
             }
         };
@@ -150,6 +154,13 @@ impl Refresher {
             }
             _ => Ok(record),
         }
+    }
+
+    /// Another refresh token than the one that was refused is presented from now on: a fault that it meets is retried as
+    /// any other.
+    fn forgets_refusal(&mut self) {
+        self.desk.forgets_refusal();
+        self.parked_on = None;
     }
 
     /// That there is no grant, told by its nearest cause.
@@ -198,6 +209,7 @@ impl Refresher {
         if let Some(successor) = successor {
             record = succeeded_by(record, successor);
             self.in_doubt = None;
+            self.forgets_refusal();
             saved = self.save_rotation(&mut txn, &record).await;
         }
         if answer.status.is_success() {

@@ -1,6 +1,9 @@
 //! The refresher's promises, against a scripted endpoint and a store in memory, in paused time.
 
+mod clocks;
 mod mending;
+mod overlaps;
+mod properties;
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -27,6 +30,8 @@ const SECOND: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 enum Step {
     Says(u16, &'static str),
+    /// 429, and in how many seconds to come back.
+    Later(u16),
     NotSent,
     Unanswered,
     Waits(Arc<Notify>, u16, &'static str),
@@ -72,6 +77,7 @@ impl TokenEndpoint for Script {
         Box::pin(async move {
             match step {
                 Step::Says(status, body) => says(status, body),
+                Step::Later(seconds) => later(seconds),
                 Step::NotSent => Redeemed::NotSent("refused".to_owned()),
                 Step::Unanswered => Redeemed::Unanswered("reset".to_owned()),
                 Step::Waits(release, status, body) => {
@@ -91,6 +97,12 @@ fn says(status: u16, body: &str) -> Redeemed {
         body: zeroize::Zeroizing::new(body.as_bytes().to_vec()),
         complete: true,
     })
+}
+
+fn later(seconds: u16) -> Redeemed {
+    let Redeemed::Answer(mut answer) = says(429, "") else { unreachable!() };
+    answer.headers.insert(http::header::RETRY_AFTER, seconds.into());
+    Redeemed::Answer(answer)
 }
 
 const GOOD: Step = Step::Says(200, r#"{"access_token":"A1","expires_in":100,"token_type":"Bearer"}"#);
@@ -232,12 +244,20 @@ impl Bench {
 
 fn params(seed: &tempfile::NamedTempFile) -> Params {
     Params {
+        flow: Flow::RefreshToken { seed: Some(grant::Secret::File(seed.path().to_owned())) },
+        ..bare_params()
+    }
+}
+
+/// Without a seed.
+fn bare_params() -> Params {
+    Params {
         name: GrantName::new("default"),
         server: Server::Endpoint { token_endpoint: "https://id.example/token".to_owned() },
         client_id: "billing".to_owned(),
         client_auth: ClientAuthMethod::None,
         client_secret: None,
-        flow: Flow::RefreshToken { seed: Some(grant::Secret::File(seed.path().to_owned())) },
+        flow: Flow::RefreshToken { seed: None },
         scopes: Vec::new(),
         send_scopes_on_refresh: false,
         resource: Vec::new(),

@@ -23,6 +23,10 @@ impl Refresher {
         // A moment of its own: whoever wakes us in between does not put it off.
         let mut look = self.clock.now().plus(NAP);
         loop {
+            // What was asked during a refresh is one more refresh, however often, and not put off by one that is due.
+            while let Ok(command) = self.commands.try_recv() {
+                self.obey(command);
+            }
             self.tend_unsaved().await;
             self.post();
             let now = self.clock.now();
@@ -32,6 +36,10 @@ impl Refresher {
             }
             if self.is_ending() {
                 return false;
+            }
+            if self.due.has_come(now) {
+                // It may have come by a wall clock that was set; the pace is kept by the boot clock (R8).
+                self.due = self.bucket.not_before(self.due, now);
             }
             // An unsaved rotation comes first: without a durable intent nothing is redeemed.
             if self.unsaved.is_none() && self.due.has_come(now) {
@@ -47,7 +55,9 @@ impl Refresher {
                 Some(command) = self.commands.recv() => self.obey(command),
                 wanted = self.publisher.wanted(), if hears_demand => match wanted {
                     Wanted::Doubt(_) => self.weigh_doubt(),
-                    Wanted::Demand => hears_demand = self.due.has_come(self.clock.now()),
+                    // Heard, and weighed above. It lasts as long as somebody waits, and is not listened to again before
+                    // the next nap: nothing else would run while an unsaved rotation keeps us from serving it.
+                    Wanted::Demand => hears_demand = false,
                 },
                 () = tokio::time::sleep_until(clock::in_(nap)) => hears_demand = true,
             }
@@ -117,13 +127,17 @@ impl Refresher {
 
     /// What a verdict rests on, read anew.
     pub(super) async fn inputs(&mut self) -> Inputs {
-        let secret = self.params.client_secret.clone();
-        let secret = tokio::task::spawn_blocking(move || secret.and_then(|reference| reference.read().ok()));
+        let secret = match self.params.client_secret.clone() {
+            Some(reference) => {
+                tokio::task::spawn_blocking(move || reference.read().ok()).await.ok().flatten()
+            }
+            None => None,
+        };
         let rests = self.store.peek().await.ok().flatten();
         Inputs {
             given: Used {
                 seed: self.seed().await.map(|seed| seed.fingerprint()),
-                secret: secret.await.ok().flatten().map(|secret| secret.fingerprint()),
+                secret: secret.map(|secret| secret.fingerprint()),
             },
             rests: rests.map(|record| (record.lineage, record.generation)),
         }

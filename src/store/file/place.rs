@@ -241,7 +241,8 @@ fn check_file_system(_: &Path, _: bool) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Magic numbers as in statfs(2) and in what these file systems publish. FUSE is no sign of a network: containers on a desktop get every folder through it.
+/// Magic numbers as in statfs(2) and in what these file systems publish. FUSE is no sign of a network: containers on a
+/// desktop get every folder through it.
 #[cfg(target_os = "linux")]
 fn network_name(kind: u32) -> Option<&'static str> {
     match kind {
