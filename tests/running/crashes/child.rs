@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bearerd::clock::Clock;
@@ -123,14 +123,19 @@ fn die() -> ! {
     unreachable!("SIGKILL waits for nobody")
 }
 
-/// The real token endpoint, with a step before and after each redeem.
+/// The real token endpoint, with a step before and after the one redeem. A token that has ended when it begins would be
+/// renewed at once: the second refresh waits for ever before it has touched anything.
 struct Counted {
     inner: HttpEndpoint,
     steps: Arc<Steps>,
+    has_begun: AtomicBool,
 }
 
 impl TokenEndpoint for Counted {
     fn prepare(&self) -> Pending<'_, Result<Prepared, RefreshError>> {
+        if self.has_begun.swap(true, Ordering::SeqCst) {
+            return Box::pin(std::future::pending());
+        }
         self.steps.reach("take the lock, read the record");
         self.inner.prepare()
     }
@@ -184,7 +189,7 @@ async fn refreshes_once_or_dies() {
     };
     let tls = Tls::load(&tls::Params::default()).unwrap();
     let inner = HttpEndpoint::new(params.clone(), tls, Clock::System);
-    let endpoint = Arc::new(Counted { inner, steps: Arc::clone(&steps) });
+    let endpoint = Arc::new(Counted { inner, steps: Arc::clone(&steps), has_begun: AtomicBool::new(false) });
     let counting = Arc::clone(&steps);
     let watch: Watch = Arc::new(move |step| counting.on_disk(step));
     let store = store::open_watched(&folder.join("state.json"), watch).unwrap();
