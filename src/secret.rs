@@ -1,8 +1,12 @@
 //! Secrets as types: nothing prints one, and the one way to read one is a word that can be searched for.
 
+mod reference;
+
 use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
+
+pub use self::reference::Secret;
 
 /// Declares a secret text: redacted `Debug`, no `Display`, wiped from memory when dropped.
 macro_rules! secret_text {
@@ -61,6 +65,10 @@ secret_text! {
     /// A client secret (RFC 6749 §2.3.1).
     ClientSecret
 }
+secret_text! {
+    /// The private key that a grant's DPoP proofs are signed with (RFC 9449): PKCS#8, in base64url.
+    DpopKeyText
+}
 
 /// SHA-256 of a secret, in hex. Safe to keep beside the secret's successor and to compare; not a secret, provided that
 /// the secret has entropy of its own, as tokens have.
@@ -74,6 +82,13 @@ impl Fingerprint {
     pub fn of(text: &str) -> Self {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
         Self(digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// One fingerprint of several secrets, in this order; `None` of none.
+    #[must_use]
+    pub fn of_all(secrets: &[ClientSecret]) -> Option<Self> {
+        let each: Vec<String> = secrets.iter().map(|secret| secret.fingerprint().0).collect();
+        (!each.is_empty()).then(|| Self::of(&each.join(" ")))
     }
 
     /// The first eight hex digits, as logs show it (R65).

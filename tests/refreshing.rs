@@ -1,14 +1,14 @@
 //! A grant is kept alive over real sockets and a real file, whatever the token endpoint does.
 
 mod bench;
+mod credentials;
 mod faults;
 mod verdicts;
 
-use bearerd::grant::ClientAuthMethod;
 use bearerd::grant::status::State;
 
 use self::bench::Bench;
-use crate::support::authorization_server::{AuthorizationServer, Client, Proof};
+use crate::support::authorization_server::{AuthorizationServer, Client};
 
 #[tokio::test]
 async fn a_rotating_server_sees_each_refresh_token_once() {
@@ -33,38 +33,6 @@ async fn a_restart_goes_on_with_the_stored_token_and_never_with_the_seed() {
     server.wait_for_redeems(2).await;
     again.generation(2).await;
     assert_eq!(server.reuse_errors(), 0);
-}
-
-#[tokio::test]
-async fn every_client_authentication_is_accepted() {
-    let cases = [
-        (ClientAuthMethod::Auto, Client::public("billing"), None),
-        (
-            ClientAuthMethod::Auto,
-            Client::confidential("billing", "p+ %ä:x").by(Proof::Basic),
-            Some("p+ %ä:x"),
-        ),
-        (ClientAuthMethod::Post, Client::confidential("billing", "p+ %ä:x").by(Proof::Post), Some("p+ %ä:x")),
-    ];
-    for (method, client, secret) in cases {
-        let server = AuthorizationServer::strict().client(client).start();
-        let mut bench = Bench::of(&server, "billing");
-        bench.secret(secret);
-        bench.params.client_auth = method;
-        let bench = bench.start().await;
-        bench.is(State::Active).await;
-    }
-}
-
-#[tokio::test]
-async fn client_credentials_need_no_refresh_token() {
-    let server = AuthorizationServer::strict().client(Client::machine("job", "s3cret")).expires_in(4).start();
-    let mut bench = Bench::of(&server, "job");
-    bench.secret(Some("s3cret"));
-    bench.params.flow = bearerd::grant::Flow::ClientCredentials;
-    let bench = bench.start().await;
-    server.wait_for_redeems(3).await;
-    bench.is(State::Active).await;
 }
 
 #[tokio::test]

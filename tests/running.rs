@@ -2,6 +2,7 @@
 
 mod canaries;
 mod carrying;
+mod certificates;
 #[cfg(debug_assertions)] // a release build has no seam to die at
 mod crashes;
 mod crowds;

@@ -217,7 +217,7 @@ async fn behind_tls_only_those_who_trust_its_authority_reach_it() {
     assert!(server.issuer().starts_with("https://127.0.0.1:"), "{}", server.issuer());
     for (ca_file, reached) in [(Some(authority.ca_file()), true), (None, false)] {
         let roots = bearerd::tls::Roots::Platform;
-        let tls = bearerd::tls::Tls::load(&bearerd::tls::Params { ca_file, roots }).unwrap();
+        let tls = bearerd::tls::Tls::load(&bearerd::tls::Params { ca_file, roots, client: None }).unwrap();
         let stream = tokio::net::TcpStream::connect(server.address()).await.unwrap();
         let name = "127.0.0.1".try_into().unwrap();
         let connected = tls.connector(bearerd::tls::Alpn::Http1).connect(name, stream).await;

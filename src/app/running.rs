@@ -32,6 +32,9 @@ use crate::token::GrantName;
 /// How often the control thread says that it lives.
 const BEAT: Duration = Duration::from_secs(1);
 
+/// How often the TLS files are looked at.
+const LOOK: Duration = Duration::from_secs(15);
+
 /// The program, running.
 pub(super) struct Running {
     pub(super) loaded: Loaded,
@@ -183,12 +186,14 @@ impl Running {
         mut orders: mpsc::UnboundedReceiver<Ask>,
     ) -> io::Result<()> {
         let beating = tokio::spawn(beat(self.clock.clone(), Arc::clone(&self.heartbeat)));
+        let following = tokio::spawn(follow(self.tls.clone()));
         while let Some(Ask::Reload(loaded)) = orders.recv().await {
             self.reload(*loaded).await;
             overview.store(Arc::new(self.overview()));
         }
         self.drain(orders).await;
         beating.abort();
+        following.abort();
         tracing::info!(event = "stopped", "Stopped");
         Ok(())
     }
@@ -299,6 +304,16 @@ async fn beat(clock: Clock, heartbeat: Arc<AtomicU64>) {
     loop {
         heartbeat.store(worker::beat(clock.now()), Ordering::Relaxed);
         tokio::time::sleep(BEAT).await;
+    }
+}
+
+/// Keeps to the TLS files: whoever renews a certificate does so long before its end.
+async fn follow(tls: Tls) {
+    while tls.has_files() {
+        tokio::time::sleep(LOOK).await;
+        let tls = tls.clone();
+        // It ends with the program, which then needs no certificate any more.
+        drop(tokio::task::spawn_blocking(move || tls.follow()).await);
     }
 }
 

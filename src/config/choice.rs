@@ -3,6 +3,7 @@
 use super::error::{Code, did_you_mean};
 use super::value::{Fault, FromText};
 use crate::grant::ClientAuthMethod;
+use crate::jose::Algorithm;
 use crate::proxy::guard::Browser;
 use crate::proxy::route::OnUnauthorized;
 use crate::proxy::upstream::HttpVersion;
@@ -14,6 +15,20 @@ use crate::tls::Roots;
 pub(super) enum FlowKind {
     RefreshToken,
     ClientCredentials,
+    JwtBearer,
+    TokenExchange,
+}
+
+impl FlowKind {
+    /// The word for it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::RefreshToken => "refresh_token",
+            Self::ClientCredentials => "client_credentials",
+            Self::JwtBearer => "jwt_bearer",
+            Self::TokenExchange => "token_exchange",
+        }
+    }
 }
 
 /// `store.kind`.
@@ -42,7 +57,16 @@ macro_rules! choice {
 choice! { FlowKind {
     "refresh_token" => Self::RefreshToken,
     "client_credentials" => Self::ClientCredentials,
-} later ["jwt_bearer", "token_exchange"] }
+    "jwt_bearer" => Self::JwtBearer,
+    "token_exchange" => Self::TokenExchange,
+} later [] }
+
+choice! { Algorithm {
+    "ES256" => Self::Es256,
+    "RS256" => Self::Rs256,
+    "PS256" => Self::Ps256,
+    "EdDSA" => Self::EdDsa,
+} later [] }
 
 choice! { StoreKind {
     "file" => Self::File,
@@ -59,7 +83,10 @@ choice! { ClientAuthMethod {
     "none" => Self::None,
     "basic" => Self::Basic,
     "post" => Self::Post,
-} later ["client_secret_jwt", "private_key_jwt", "tls"] }
+    "client_secret_jwt" => Self::ClientSecretJwt,
+    "private_key_jwt" => Self::PrivateKeyJwt,
+    "tls" => Self::Tls,
+} later [] }
 
 choice! { HttpVersion {
     "match" => Self::Match,

@@ -10,10 +10,11 @@ use super::address::{Dial, Endpoint, Host, Issuer, ListenOrOff, Upstream, WebOri
 use super::choice::{FlowKind, StoreKind};
 use super::error::Report;
 use super::quantity::{Size, Span, SpanOrNone, SpanOrZero};
-use super::reference::SecretReference;
-use super::value::{Count, Extra, Item, List, OneOrMore, Overlay, Placed, Read, Workers};
-use super::word::{Resource, RoutePath, Scheme, Scope, Text};
+use super::reference::{SecretReference, Secrets};
+use super::value::{Count, Extra, ExtraHeaders, Item, List, OneOrMore, Overlay, Placed, Read, Workers};
+use super::word::{Resource, RoutePath, Scheme, Scope, Text, TokenType};
 use crate::grant::{ClientAuthMethod, Margin};
+use crate::jose::Algorithm;
 use crate::net::Listen;
 use crate::proxy::guard::Browser;
 use crate::proxy::route::OnUnauthorized;
@@ -230,14 +231,38 @@ group! {
             "Its token endpoint, where there is no discovery.";
         client_id: Text = "",
             "The client's name there.";
-        client_secret: SecretReference = "",
-            "The client's secret, by reference: { file = }, { env = } or { credential = }.";
+        client_secret: Secrets = "",
+            "The client's secret, by reference; a list of two while one follows the other.";
+        client_key: SecretReference = "",
+            "The client's private key in PEM, by reference: it signs assertions of who the client is.";
+        client_key_id: Text = "",
+            "The key's name at the server, for the assertion's `kid`.";
+        client_key_algorithm: Algorithm = "",
+            "What it signs with: \"ES256\", \"RS256\", \"PS256\" or \"EdDSA\"; found out, when left out.";
+        client_assertion: SecretReference = "",
+            "A signed assertion of who the client is, kept fresh by others: a projected service account's token.";
+        assertion_audience: Text = "",
+            "Whom signed assertions are for: the issuer, or without one the token endpoint, when left out.";
         client_auth: ClientAuthMethod = "",
-            "How the client proves who it is: \"none\", \"basic\" or \"post\"; found out, when left out.";
+            "Or \"none\", \"post\", \"client_secret_jwt\", \"private_key_jwt\", \"tls\"; by what is given and what the server takes, if left out.";
         refresh_token: SecretReference = "",
             "The first refresh token, by reference; the store takes over from there.";
         flow: FlowKind = "\"refresh_token\"",
-            "How access tokens are got: \"refresh_token\" or \"client_credentials\".";
+            "How access tokens are got: also \"client_credentials\", \"jwt_bearer\" (RFC 7523), \"token_exchange\" (RFC 8693).";
+        assertion: SecretReference = "",
+            "For \"jwt_bearer\": the assertion, by reference; one is signed with `client_key`, when left out.";
+        subject: Text = "",
+            "For \"jwt_bearer\": whom a signed assertion is about; the client itself, when left out.";
+        subject_token: SecretReference = "",
+            "For \"token_exchange\": the token that is exchanged, by reference.";
+        subject_token_type: TokenType = "",
+            "Its type: \"jwt\" (when left out), \"access_token\", \"id_token\", \"refresh_token\", \"saml1\", \"saml2\" or a URI.";
+        actor_token: SecretReference = "",
+            "For \"token_exchange\": the token of who acts for the subject, by reference.";
+        actor_token_type: TokenType = "",
+            "Its type, as above.";
+        requested_token_type: TokenType = "",
+            "For \"token_exchange\": the type of the token that is wanted; the server's choice, when left out.";
         scopes: List<Scope> = "",
             "The scopes to ask for.";
         send_scopes_on_refresh: bool = "false",
@@ -248,6 +273,8 @@ group! {
             "What the token is for, at servers that call it so.";
         extra: Extra = "",
             "More parameters for token requests.";
+        extra_headers: ExtraHeaders = "",
+            "More header fields for token requests.";
         refresh_margin: Margin = "\"20%\"",
             "How long before its expiry a token is renewed: a share of its life, or a time span.";
         timeout: Span = "\"20s\"",
@@ -258,8 +285,6 @@ group! {
         authorization_endpoint: Plain, "Where people sign in.";
         device_authorization_endpoint: Plain, "Where devices sign in.";
         revocation_endpoint: Plain, "Where sign-outs are told.";
-        client_key: Secret, "The key for \"private_key_jwt\".";
-        client_assertion: Secret, "A token that is the client's credential.";
         dpop: Plain, "Tokens bound to a key (RFC 9449).";
         redirect_port: Plain, "The port that a sign-in returns to.";
         redirect_path: Plain, "The path that a sign-in returns to.";
@@ -320,10 +345,11 @@ group! {
             "PEM certificates of authorities that are trusted as well.";
         roots: Roots = "\"platform\"",
             "Which authorities are trusted: the platform's and `ca_file`'s, or with \"file\" those of `ca_file` alone.";
-    } later {
-        client_cert: Plain, "A certificate to show to servers.";
-        client_key: Secret, "Its key.";
-    }
+        client_cert: PathBuf = "",
+            "The PEM certificate, and its chain, that servers are shown when they ask for one (RFC 8705).";
+        client_key: SecretReference = "",
+            "Its private key in PEM, by reference.";
+    } later {}
 }
 
 group! {

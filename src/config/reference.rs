@@ -1,9 +1,10 @@
-//! References to secrets: exactly one of `file`, `env`, `credential`; never the secret itself.
+//! References to secrets: exactly one of `file`, `env`, `credential`, `exec`; never the secret itself.
 
 use std::path::PathBuf;
 
 use super::error::{Code, Problem, Report, did_you_mean};
-use super::value::{Form, Item, Name, Overlay, Read};
+use super::value::{Form, Item, Name, OneOrMore, Overlay, Placed, Read};
+use super::word::Text;
 
 /// Where a secret is to be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,10 +14,12 @@ pub(super) enum SecretReference {
     Variable(String),
     /// The name of a file below `$CREDENTIALS_DIRECTORY`.
     Credential(String),
+    /// A program and its arguments.
+    Exec(Vec<String>),
 }
 
-const KINDS: [&str; 3] = ["file", "env", "credential"];
-const LATER: [&str; 2] = ["exec", "keyring"];
+const KINDS: [&str; 4] = ["file", "env", "credential", "exec"];
+const LATER: [&str; 1] = ["keyring"];
 
 impl Read for SecretReference {
     const OVERLAY: Overlay = Overlay::Secret;
@@ -32,13 +35,14 @@ impl Read for SecretReference {
                 suffixed(item, "_FILE"),
                 suffixed(item, "_ENV")
             )),
-            Form::List(_) => item
-                .problem(Code::NotYet, "cannot be a list yet: that comes with a later version")
-                .help("name the current secret alone"),
+            Form::List(_) => item.wrong_type("one reference such as { file = \"/run/secrets/name\" }"),
             Form::Table(entries) => match entries.as_slice() {
                 [(name, value)] => return one(item, name, value, report),
                 _ => item
-                    .problem(Code::BadSecretReference, "needs exactly one of `file`, `env`, `credential`")
+                    .problem(
+                        Code::BadSecretReference,
+                        "needs exactly one of `file`, `env`, `credential`, `exec`",
+                    )
                     .label(format!("this has {}", entries.len())),
             },
             _ => item.wrong_type("a reference such as { file = \"/run/secrets/name\" }"),
@@ -71,7 +75,7 @@ fn one(item: &Item, name: &Name, value: &Item, report: &mut Report) -> Option<Se
         report.error(
             Problem::new(Code::NotYet, &name.place, title)
                 .label("not yet")
-                .help("write one of `file`, `env`, `credential`"),
+                .help("write one of `file`, `env`, `credential`, `exec`"),
         );
         return None;
     }
@@ -79,7 +83,7 @@ fn one(item: &Item, name: &Name, value: &Item, report: &mut Report) -> Option<Se
         let title = format!("`{}` is not a way to refer to a secret", kind.escape_debug());
         let help = match did_you_mean(kind, KINDS) {
             Some(word) => format!("did you mean `{word}`?"),
-            None => "write one of `file`, `env`, `credential`".to_owned(),
+            None => "write one of `file`, `env`, `credential`, `exec`".to_owned(),
         };
         report.error(Problem::new(Code::BadSecretReference, &name.place, title).help(help));
         return None;
@@ -87,12 +91,51 @@ fn one(item: &Item, name: &Name, value: &Item, report: &mut Report) -> Option<Se
     let text = value.text().map(str::to_owned);
     match kind {
         "file" => PathBuf::read(value, report).map(SecretReference::File),
+        "exec" => exec(value, report),
         _ if text.is_none() => {
             report.error(value.wrong_type("a name in quotes"));
             None
         }
         "env" => text.map(SecretReference::Variable),
         _ => credential(value, report),
+    }
+}
+
+/// A program and its arguments; no shell reads them.
+fn exec(value: &Item, report: &mut Report) -> Option<SecretReference> {
+    if value.text().is_some() {
+        let problem = value.wrong_type("a list of a program and its arguments");
+        report.error(problem.help("write [\"pass\", \"show\", \"name\"]: no shell takes a line apart"));
+        return None;
+    }
+    let words = OneOrMore::<Text>::read(value, report)?;
+    Some(SecretReference::Exec(words.0.into_iter().map(|word| word.value.0).collect()))
+}
+
+/// One reference, or a list of them: the current secret, and the one that follows it or went before.
+#[derive(Clone, Debug)]
+pub(super) struct Secrets(pub(super) Vec<Placed<SecretReference>>);
+
+impl Read for Secrets {
+    const OVERLAY: Overlay = Overlay::Secret;
+
+    fn read(item: &Item, report: &mut Report) -> Option<Self> {
+        let entries = match &item.form {
+            Form::List(entries) => entries.as_slice(),
+            _ => std::slice::from_ref(item),
+        };
+        if entries.is_empty() {
+            report.error(
+                item.problem(Code::MissingKey, "is an empty list")
+                    .help("name at least one, or remove the key"),
+            );
+            return None;
+        }
+        let read = |entry: &Item| {
+            Some(Placed { value: SecretReference::read(entry, report)?, place: entry.place.clone() })
+        };
+        let all: Vec<Option<Placed<SecretReference>>> = entries.iter().map(read).collect();
+        all.into_iter().collect::<Option<_>>().map(Self)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Values as they were written, whatever wrote them, and the one way to read them into types.
 
+use http::{HeaderName, HeaderValue};
+
 use super::error::{Code, Place, Problem, Report};
 
 /// One value and where it was written.
@@ -278,6 +280,68 @@ impl Read for Workers {
 /// Parameters that are added to token requests: a table of strings.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Extra(pub(super) Vec<(String, String)>);
+
+/// Header fields that are added to token requests: a table of strings.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ExtraHeaders(pub(super) Vec<(HeaderName, HeaderValue)>);
+
+/// Those that a token request has, or may come to have, for its own sake.
+const RESERVED_HEADERS: [&str; 10] = [
+    "accept",
+    "authorization",
+    "connection",
+    "content-length",
+    "content-type",
+    "dpop",
+    "expect",
+    "host",
+    "transfer-encoding",
+    "user-agent",
+];
+
+impl Read for ExtraHeaders {
+    const OVERLAY: Overlay = Overlay::None;
+
+    fn read(item: &Item, report: &mut Report) -> Option<Self> {
+        let Form::Table(entries) = &item.form else {
+            report.error(item.wrong_type("a table of strings, as in { x-tenant = \"7\" }"));
+            return None;
+        };
+        let read = |(name, value): &(Name, Item)| {
+            let lower = name.text.to_ascii_lowercase();
+            if RESERVED_HEADERS.contains(&lower.as_str()) {
+                let title = format!("`{}` is a header that token requests set themselves", name.text);
+                report.error(
+                    Problem::new(Code::ReservedParameter, &name.place, title)
+                        .help("`extra_headers` adds header fields and never replaces one"),
+                );
+                return None;
+            }
+            let Form::Text(text) = &value.form else {
+                report.error(value.wrong_type("a string"));
+                return None;
+            };
+            match (HeaderName::try_from(&lower), HeaderValue::try_from(text)) {
+                (Ok(name), Ok(value)) => Some((name, value)),
+                (Err(_), _) => {
+                    let title =
+                        format!("`{}` is not a name that a header may have", name.text.escape_debug());
+                    report.error(
+                        Problem::new(Code::BadHeader, &name.place, title)
+                            .help("write letters, digits, `-` and `_`"),
+                    );
+                    None
+                }
+                (_, Err(_)) => {
+                    report.error(value.problem(Code::BadHeader, "is not a text that a header may carry"));
+                    None
+                }
+            }
+        };
+        let all: Vec<Option<(HeaderName, HeaderValue)>> = entries.iter().map(read).collect();
+        all.into_iter().collect::<Option<_>>().map(Self)
+    }
+}
 
 /// Those that a token request has, or may come to have, for its own sake; `extra` adds and never replaces.
 const RESERVED: [&str; 19] = [

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use http::{HeaderName, Method, header};
 
-use super::error::Code;
+use super::error::{Code, did_you_mean};
 use super::value::{Fault, FromText};
 use crate::token::GrantName;
 
@@ -46,6 +46,29 @@ impl FromText for Scope {
         let several: Vec<&str> = text.split_whitespace().collect();
         let apart = || several.iter().map(|one| format!("{one:?}")).collect::<Vec<_>>().join(", ");
         Err(if several.len() > 1 { fault.help(format!("write {}", apart())) } else { fault })
+    }
+}
+
+/// The type of a token (RFC 8693 §3): one of its words, or a URI.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TokenType(pub(super) String);
+
+impl FromText for TokenType {
+    const WHAT: &str = "a token type such as \"jwt\", in quotes";
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        const WORDS: [&str; 6] = ["access_token", "id_token", "jwt", "refresh_token", "saml1", "saml2"];
+        if WORDS.contains(&text) {
+            return Ok(Self(format!("urn:ietf:params:oauth:token-type:{text}")));
+        }
+        if text.contains(':') && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Ok(Self(text.to_owned()));
+        }
+        let help = match did_you_mean(text, WORDS) {
+            Some(word) => format!("did you mean \"{word}\"?"),
+            None => format!("write one of {}, or a URI", WORDS.map(|word| format!("\"{word}\"")).join(", ")),
+        };
+        Err(Fault::new(Code::BadChoice, format!("cannot be \"{}\"", text.escape_debug())).help(help))
     }
 }
 

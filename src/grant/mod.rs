@@ -11,10 +11,10 @@ pub mod schedule;
 pub mod status;
 pub mod wire;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue};
 use tokio::sync::{mpsc, watch};
 
 use self::endpoint::TokenEndpoint;
@@ -22,7 +22,8 @@ use self::lineage::Identity;
 use self::refresher::{Command, Ending, Parts, Refresher};
 use self::status::{Board, Status};
 use crate::clock::Clock;
-use crate::secret::{ClientSecret, RefreshToken};
+use crate::jose::Algorithm;
+pub use crate::secret::Secret;
 use crate::store::Store;
 use crate::token::{self, GrantName, Reader};
 
@@ -101,8 +102,8 @@ pub struct Params {
     pub client_id: String,
     /// How the client proves who it is.
     pub client_auth: ClientAuthMethod,
-    /// `client_secret`, by reference: read anew before each attempt (R29).
-    pub client_secret: Option<Secret>,
+    /// What it proves that with.
+    pub credentials: Credentials,
     /// Which grant type is used.
     pub flow: Flow,
     /// `scopes`, in order.
@@ -115,6 +116,8 @@ pub struct Params {
     pub audience: Option<String>,
     /// `extra`: parameters that add and never replace.
     pub extra: Vec<(String, String)>,
+    /// `extra_headers`: header fields that add and never replace.
+    pub extra_headers: Vec<(HeaderName, HeaderValue)>,
     /// `refresh_margin`.
     pub margin: Margin,
     /// `timeout`: one token request in all.
@@ -135,11 +138,45 @@ impl Params {
     /// Whether a token that these got is what `other` would get, too.
     fn asks_like(&self, other: &Self) -> bool {
         let asked = |params: &Self| {
-            let Self { flow, scopes, resource, audience, extra, .. } = params.clone();
-            (matches!(flow, Flow::ClientCredentials), scopes, resource, audience, extra)
+            let Self { flow, scopes, resource, audience, extra, extra_headers, .. } = params.clone();
+            let flow = Some(flow).filter(|flow| !matches!(flow, Flow::RefreshToken { .. }));
+            (flow, scopes, resource, audience, extra, extra_headers)
         };
         asked(self) == asked(other)
     }
+
+    /// Everything that an operator gives beside the seed, in a fixed order.
+    fn secrets(&self) -> Vec<Secret> {
+        let Credentials { secrets, key, assertion, .. } = &self.credentials;
+        let of_the_flow = match &self.flow {
+            Flow::RefreshToken { .. } | Flow::ClientCredentials => [None, None],
+            Flow::JwtBearer { assertion, .. } => [assertion.clone(), None],
+            Flow::TokenExchange(exchange) => {
+                [Some(exchange.subject.0.clone()), exchange.actor.clone().map(|(actor, _)| actor)]
+            }
+        };
+        let one = [key.clone(), assertion.clone()].into_iter().chain(of_the_flow).flatten();
+        secrets.iter().cloned().chain(one).collect()
+    }
+}
+
+/// What the client proves itself with, by reference: read anew before each attempt (R29).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// `client_secret`: while secrets are rotated there are two, and the one that the server takes is found out.
+    pub secrets: Vec<Secret>,
+    /// `client_key`: signs client assertions, and the assertion of a `jwt_bearer` flow that is given none.
+    pub key: Option<Secret>,
+    /// `client_key_id`.
+    pub key_id: Option<String>,
+    /// `client_key_algorithm`; by the key and the server's metadata, when left out.
+    pub algorithm: Option<Algorithm>,
+    /// `client_assertion`: a token that somebody else keeps fresh, as Kubernetes does a projected service account's.
+    pub assertion: Option<Secret>,
+    /// `assertion_audience`: whom signed assertions are for; the issuer, when left out (R30).
+    pub audience: Option<String>,
+    /// Whether TLS shows a certificate of the client's.
+    pub certificate: bool,
 }
 
 /// How the authorization server's endpoints are found.
@@ -193,6 +230,12 @@ pub enum ClientAuthMethod {
     Basic,
     /// `post` (RFC 6749 §2.3.1, in the body).
     Post,
+    /// `client_secret_jwt` (RFC 7523 §2.2, signed with the secret).
+    ClientSecretJwt,
+    /// `private_key_jwt` (RFC 7523 §2.2), signed with `client_key` or brought in `client_assertion`.
+    PrivateKeyJwt,
+    /// `tls` (RFC 8705 §2): the certificate of the connection.
+    Tls,
 }
 
 /// `flow`.
@@ -205,6 +248,26 @@ pub enum Flow {
     },
     /// `client_credentials`: there is no refresh token.
     ClientCredentials,
+    /// `jwt_bearer` (RFC 7523 §2.1).
+    JwtBearer {
+        /// `assertion`, as somebody else makes it; signed with `client_key`, when left out.
+        assertion: Option<Secret>,
+        /// `subject`: whom a signed one is about; the client itself, when left out.
+        subject: Option<String>,
+    },
+    /// `token_exchange` (RFC 8693).
+    TokenExchange(Box<TokenExchange>),
+}
+
+/// What is exchanged for what (RFC 8693 §2.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenExchange {
+    /// `subject_token`, and its type.
+    pub subject: (Secret, String),
+    /// `actor_token`, and its type.
+    pub actor: Option<(Secret, String)>,
+    /// `requested_token_type`; the server's choice, when left out.
+    pub requested: Option<String>,
 }
 
 /// `refresh_margin`: how long before its expiry a token is renewed.
@@ -214,73 +277,4 @@ pub enum Margin {
     Share(f64),
     /// As it is, at most the life less 5 s.
     Span(Duration),
-}
-
-/// A secret by reference; the text behind it is read when it is needed and trimmed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Secret {
-    /// `{ file = "…" }`, and `{ credential = "…" }` once resolved to a file below `$CREDENTIALS_DIRECTORY`.
-    File(PathBuf),
-    /// `{ env = "…" }`: read when the configuration was loaded.
-    Env {
-        /// The variable's name, for messages.
-        name: String,
-        /// Its value then.
-        value: ClientSecret,
-    },
-}
-
-impl Secret {
-    /// Reads the secret's text, trimmed. Blocking.
-    ///
-    /// # Errors
-    /// A sentence that names the file when it cannot be read, is over 64 KiB, is not UTF-8 or is empty.
-    pub fn read(&self) -> Result<ClientSecret, String> {
-        /// More than any token or secret seen; a wrong path (a device, a log) ends here.
-        const LARGEST: u64 = 64 * 1024;
-        let path = match self {
-            Self::Env { value, .. } => return Ok(value.clone()),
-            Self::File(path) => path,
-        };
-        let shown = path.display();
-        let read = || -> std::io::Result<Vec<u8>> {
-            use std::io::Read as _;
-            let file = open_at_once(path)?;
-            if !file.metadata()?.is_file() {
-                return Err(std::io::Error::other("it is no regular file"));
-            }
-            let mut bytes = Vec::new();
-            file.take(LARGEST + 1).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        let bytes = read().map_err(|error| format!("cannot read {shown}: {error}"))?;
-        if bytes.len() as u64 > LARGEST {
-            return Err(format!("{shown} is larger than 64 KiB, which no secret is"));
-        }
-        let text = String::from_utf8(bytes).map_err(|_| format!("{shown} is not UTF-8 text"))?;
-        match text.trim() {
-            "" => Err(format!("{shown} is empty")),
-            trimmed => Ok(ClientSecret::new(trimmed)),
-        }
-    }
-
-    /// As [`Secret::read`], for a refresh token.
-    ///
-    /// # Errors
-    /// As [`Secret::read`].
-    pub fn read_refresh_token(&self) -> Result<RefreshToken, String> {
-        self.read().map(|secret| RefreshToken::new(secret.expose()))
-    }
-}
-
-/// Opens a file; a pipe whose other end nobody opens is not waited for.
-fn open_at_once(path: &std::path::Path) -> std::io::Result<std::fs::File> {
-    let mut options = std::fs::OpenOptions::new();
-    options.read(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
-    }
-    options.open(path)
 }

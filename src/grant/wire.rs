@@ -91,25 +91,44 @@ pub struct Issued {
 pub struct Told<'a> {
     /// The refresh token that was presented.
     pub refresh_token: Option<&'a RefreshToken>,
-    /// The client's secret.
-    pub client_secret: Option<&'a ClientSecret>,
+    /// All else: client secrets, keys, assertions.
+    pub others: &'a [ClientSecret],
 }
 
 impl Told<'_> {
-    /// A text of the server's without them: before it is cut, or half of one could be left.
+    /// A text of the server's without them: before it is cut, or half of one could be left. Of what was signed for the
+    /// one request nobody has kept a copy: whatever looks like a JWT goes, too.
     fn scrub(self, text: &str) -> String {
+        let others = self.others.iter().map(|secret| (secret.expose(), "[client secret]"));
+        let refresh_token = self.refresh_token.map(|token| (token.expose(), "[refresh token]"));
         let mut scrubbed = text.to_owned();
-        for (secret, name) in [
-            (self.refresh_token.map(RefreshToken::expose), "[refresh token]"),
-            (self.client_secret.map(ClientSecret::expose), "[client secret]"),
-        ] {
-            if let Some(secret) = secret.filter(|secret| !secret.is_empty()) {
+        for (secret, name) in refresh_token.into_iter().chain(others) {
+            if !secret.is_empty() {
                 scrubbed = scrubbed.replace(secret, name);
                 scrubbed = scrubbed.replace(&form_encode(secret), name);
             }
         }
-        scrubbed
+        without_jwts(&scrubbed)
     }
+}
+
+/// Without anything that begins as the JSON of a JWT's header does in base64.
+fn without_jwts(text: &str) -> String {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let mut rest = text;
+    let mut kept = String::with_capacity(text.len());
+    while let Some((before, after)) = rest.split_once("eyJ") {
+        kept.push_str(before);
+        let end = after.find(|c| !is_part(c)).unwrap_or(after.len());
+        let (jwt, behind) = after.split_at(end);
+        kept.push_str(if jwt.contains('.') { "[JWT]" } else { "eyJ" });
+        if !jwt.contains('.') {
+            kept.push_str(jwt);
+        }
+        rest = behind;
+    }
+    kept.push_str(rest);
+    kept
 }
 
 /// Finds a refresh token in an answer, however broken the rest (R31). Blank ones are none (R32).
@@ -138,7 +157,14 @@ pub fn read(answer: &Answer, told: Told<'_>) -> Result<Issued, RefreshError> {
     if answer.status.is_success() && error.is_none() {
         return read_token(answer, members.as_ref());
     }
-    Err(refusal(answer, error).answered(answer.status))
+    Err(refusal(answer, error, told).answered(answer.status))
+}
+
+/// Whether the server refused the client, and nothing else: with another of its secrets it may be taken (R29).
+#[must_use]
+pub fn refuses_client(answer: &Answer) -> bool {
+    let error = Members::of(answer).and_then(|members| members.text("error"));
+    answer.status.is_client_error() && error.as_deref() == Some("invalid_client")
 }
 
 fn read_token(answer: &Answer, members: Option<&Members>) -> Result<Issued, RefreshError> {
@@ -205,7 +231,7 @@ fn life(value: Option<&Value>) -> Life {
 }
 
 /// What an error answer means.
-fn refusal(answer: &Answer, error: Option<OauthError>) -> RefreshError {
+fn refusal(answer: &Answer, error: Option<OauthError>, told: Told<'_>) -> RefreshError {
     let status = answer.status;
     if status.is_redirection() {
         return redirected(&answer.headers);
@@ -223,7 +249,7 @@ fn refusal(answer: &Answer, error: Option<OauthError>) -> RefreshError {
         );
     }
     match error {
-        Some(error) => error.verdict(answer),
+        Some(error) => error.verdict(answer, told.refresh_token.is_some()),
         None if [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED].contains(&status) => {
             RefreshError::new(
                 Class::Misconfigured,
@@ -296,12 +322,20 @@ impl OauthError {
         Some(Self { error: told.scrub(&error), description })
     }
 
-    fn verdict(&self, answer: &Answer) -> RefreshError {
+    fn verdict(&self, answer: &Answer, of_refresh_token: bool) -> RefreshError {
         let told = match &self.description {
             Some(description) => format!("`{}` ({})", printable(&self.error), printable(description)),
             None => format!("`{}`", printable(&self.error)),
         };
         match self.error.as_str() {
+            // There is nothing to sign in to: whoever makes the assertion has to make another.
+            "invalid_grant" if !of_refresh_token => RefreshError::new(
+                Class::Misconfigured,
+                "assertion_rejected",
+                format!(
+                    "The authorization server refused what was presented: {told}. Check the assertion or token that the flow is given, and its audience."
+                ),
+            ),
             // bad_refresh_token is GitHub's, told with a 200 (R33).
             "invalid_grant" | "bad_refresh_token" => RefreshError::new(
                 Class::Refused,
@@ -323,7 +357,7 @@ impl OauthError {
                 Class::Misconfigured,
                 "client_rejected",
                 format!(
-                    "The authorization server refused the client: {told}. Check `client_id`, `client_secret` and `client_auth`."
+                    "The authorization server refused the client: {told}. Check `client_id`, `client_auth` and what it proves itself with."
                 ),
             ),
             _ => RefreshError::new(

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bearerd::config::{Code, Config, Flags, Loaded};
-use bearerd::grant::{ClientAuthMethod, Flow, Margin, Secret, Server};
+use bearerd::grant::{ClientAuthMethod, Credentials, Flow, Margin, Secret, Server, TokenExchange};
+use bearerd::jose::Algorithm;
 use bearerd::net::Listen;
 use bearerd::proxy::guard::Browser;
 use bearerd::proxy::upstream::{HttpVersion, Target};
@@ -30,7 +31,7 @@ fn seconds(seconds: u64) -> Duration {
 #[test]
 fn every_good_file_is_known_here() {
     let names: Vec<String> = files("good", "toml").into_keys().collect();
-    assert_eq!(names, ["default_by_name", "empty", "local", "mixed", "several", "single"]);
+    assert_eq!(names, ["credentials", "default_by_name", "empty", "local", "mixed", "several", "single"]);
 }
 
 #[test]
@@ -58,7 +59,7 @@ fn a_grant_resolves_key_by_key() {
     assert_eq!(grant.server, Server::Issuer { issuer, token_endpoint: None });
     assert_eq!((grant.client_id.as_str(), grant.client_auth), ("billing", ClientAuthMethod::Post));
     let secret = Secret::Env { name: "BILLING_SECRET".to_owned(), value: ClientSecret::new("hush") };
-    assert_eq!(grant.client_secret, Some(secret));
+    assert_eq!(grant.credentials.secrets, [secret]);
     assert_eq!(grant.flow, Flow::RefreshToken { seed: Some(Secret::File(folder("good").join("seed"))) });
     assert_eq!(
         (grant.scopes.join(" ").as_str(), grant.send_scopes_on_refresh),
@@ -85,7 +86,7 @@ fn the_other_sections_resolve_key_by_key() {
     assert_eq!(config.proxy.guard.browser, Browser::SameOrigin);
     assert_eq!(
         config.tls,
-        tls::Params { ca_file: Some(folder("good").join("ca.pem")), roots: tls::Roots::File }
+        tls::Params { ca_file: Some(folder("good").join("ca.pem")), roots: tls::Roots::File, client: None }
     );
     let log = telemetry::Params {
         format: telemetry::Format::Json,
@@ -130,7 +131,7 @@ fn several_routes_keep_their_order_and_take_what_they_do_not_say_from_above() {
     assert_eq!((crm.grant.as_str(), maps.grant.as_str(), legacy.grant.as_str()), ("crm", "maps", "crm"));
     assert_eq!((crm.methods.clone(), &legacy.methods), (Some(vec![http::Method::GET]), &None));
     let credential = Secret::File("/run/credentials/bearerd/crm_secret".into());
-    assert_eq!(config.grants[&GrantName::new("crm")].client_secret, Some(credential));
+    assert_eq!(config.grants[&GrantName::new("crm")].credentials.secrets, [credential]);
     assert_eq!(config.grants[&GrantName::new("maps")].flow, Flow::ClientCredentials);
 }
 
@@ -155,6 +156,46 @@ fn oauth_is_the_grant_called_default() {
     let by_name = good("default_by_name", &[("BEARERD_OAUTH_CLIENT_ID", "from the environment")]).config;
     assert_eq!(names(&by_name), ["default"]);
     assert_eq!(by_name.grants[&GrantName::new("default")].client_id, "from the environment");
+}
+
+#[test]
+fn every_way_of_proving_the_client_and_every_flow_resolve() {
+    let config = good("credentials", &[("FOLLOWING", "next")]).config;
+    let file = |name: &str| Secret::File(folder("good").join(name));
+    let words = ["pass", "show", "client key"].map(str::to_owned).to_vec();
+    let certificate = tls::Certificate { chain: folder("good").join("client.pem"), key: Secret::Exec(words) };
+    assert_eq!(config.tls.client, Some(certificate));
+    let grant = |name: &str| &config.grants[&GrantName::new(name)];
+
+    let following = Secret::Env { name: "FOLLOWING".to_owned(), value: ClientSecret::new("next") };
+    let of = grant("second-secret");
+    assert_eq!(of.credentials.secrets, [file("current"), following]);
+    assert_eq!((of.client_auth, of.credentials.certificate), (ClientAuthMethod::ClientSecretJwt, true));
+
+    let of = grant("key");
+    let credentials = Credentials {
+        key: Some(file("key.pem")),
+        key_id: Some("2026-11".to_owned()),
+        algorithm: Some(Algorithm::Ps256),
+        audience: Some("https://id.example.com/token".to_owned()),
+        certificate: true,
+        ..Credentials::default()
+    };
+    assert_eq!((&of.credentials, of.client_auth), (&credentials, ClientAuthMethod::Auto));
+    let header = (http::HeaderName::from_static("x-tenant"), http::HeaderValue::from_static("acme"));
+    assert_eq!(of.extra_headers, [header]);
+
+    assert_eq!(grant("workload").credentials.assertion, Some(file("token")));
+    assert_eq!(grant("workload").flow, Flow::ClientCredentials);
+    assert_eq!(grant("certificate").client_auth, ClientAuthMethod::Tls);
+    let subject = Some("alice@example.com".to_owned());
+    assert_eq!(grant("bearer").flow, Flow::JwtBearer { assertion: None, subject });
+    let exchange = TokenExchange {
+        subject: (file("subject"), "urn:ietf:params:oauth:token-type:access_token".to_owned()),
+        actor: Some((file("actor"), "urn:ietf:params:oauth:token-type:jwt".to_owned())),
+        requested: Some("https://types.example/special".to_owned()),
+    };
+    assert_eq!(grant("exchange").flow, Flow::TokenExchange(Box::new(exchange)));
 }
 
 #[test]

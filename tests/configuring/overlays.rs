@@ -76,7 +76,7 @@ fn flags_alone_are_enough_and_each_sets_its_key() {
     );
     assert_eq!(config.store, store::Params::File { path: "/s/state.json".into(), allow_network_fs: false });
     assert_eq!(grant.scopes, ["openid", "offline_access"]);
-    assert_eq!(grant.client_secret, Some(Secret::File("/nowhere/secret".into())));
+    assert_eq!(grant.credentials.secrets, [Secret::File("/nowhere/secret".into())]);
     assert_eq!(grant.flow, Flow::RefreshToken { seed: Some(Secret::File("/nowhere/seed".into())) });
     assert_eq!(config.log.format, bearerd::telemetry::Format::Json);
 }
@@ -120,8 +120,8 @@ fn a_list_in_the_environment_is_separated_by_commas() {
 #[test]
 fn a_secret_in_the_environment_is_a_file_or_a_variable_and_never_itself() {
     let secret = |name, text| {
-        let config = without_file(&[(name, text), ("HUSH", "s")], Flags::default()).unwrap().config;
-        config.grants[&GrantName::new("default")].client_secret.clone()
+        let mut config = without_file(&[(name, text), ("HUSH", "s")], Flags::default()).unwrap().config;
+        config.grants.get_mut(&GrantName::new("default")).unwrap().credentials.secrets.pop()
     };
     assert_eq!(secret("BEARERD_OAUTH_CLIENT_SECRET_FILE", "/nowhere"), Some(Secret::File("/nowhere".into())));
     assert!(

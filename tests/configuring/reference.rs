@@ -120,9 +120,28 @@ fn the_reference_loads_as_it_is_and_its_defaults_are_those_of_the_code() {
 
 #[test]
 fn every_example_in_the_reference_can_be_used() {
-    let text = uncommented(&reference(), |_, _| true);
-    let without_short_form = text.replacen("upstream = \"https://api.example.com\"\n", "", 1);
-    let config = loaded(&without_short_form);
-    assert_eq!(config.proxy.routes[0].host.as_deref(), Some("crm.example.com"));
-    assert_eq!(config.grants.len(), 1);
+    // What excludes one another stands with the flow that it is written for.
+    let exchange = [
+        "client_assertion",
+        "subject_token",
+        "subject_token_type",
+        "actor_token",
+        "actor_token_type",
+        "requested_token_type",
+    ];
+    let flows: [(&str, &[&str]); 3] = [
+        ("refresh_token", &["refresh_token", "client_key", "client_key_id", "client_key_algorithm"]),
+        ("jwt_bearer", &["client_assertion", "assertion", "subject"]),
+        ("token_exchange", &exchange),
+    ];
+    for (flow, own) in flows {
+        let of_others = |name: &str| flows.iter().any(|(_, names)| names.contains(&name));
+        let keep = |section: &str, name: &str| section != "oauth" || own.contains(&name) || !of_others(name);
+        let text = uncommented(&reference(), keep);
+        let without_short_form = text.replacen("upstream = \"https://api.example.com\"\n", "", 1);
+        let text = without_short_form.replacen("flow = \"refresh_token\"", &format!("flow = \"{flow}\""), 1);
+        let config = loaded(&text);
+        assert_eq!(config.proxy.routes[0].host.as_deref(), Some("crm.example.com"));
+        assert_eq!(config.grants.len(), 1);
+    }
 }

@@ -95,7 +95,7 @@ impl Options {
         };
         let params =
             Params { routes: vec![route], guard: guard::Params::default(), limits: self.limits, via: false };
-        let trusted = tls::Params { ca_file: self.ca_file, roots: Roots::Platform };
+        let trusted = tls::Params { ca_file: self.ca_file, roots: Roots::Platform, client: None };
         let setup = Setup {
             params,
             readers: HashMap::from([(grant, reader)]),

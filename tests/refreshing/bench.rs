@@ -8,7 +8,7 @@ use bearerd::clock::Clock;
 use bearerd::grant::endpoint::HttpEndpoint;
 use bearerd::grant::refresher::Command;
 use bearerd::grant::status::{State, Status};
-use bearerd::grant::{self, ClientAuthMethod, Flow, Handle, Margin, Params, Secret, Server};
+use bearerd::grant::{self, ClientAuthMethod, Credentials, Flow, Handle, Margin, Params, Secret, Server};
 use bearerd::store;
 use bearerd::tls::{self, Tls};
 use bearerd::token::GrantName;
@@ -20,6 +20,7 @@ use crate::support::in_time_or;
 /// What a grant is made of.
 pub(super) struct Bench {
     pub(super) params: Params,
+    pub(super) tls: tls::Params,
     home: TempDir,
 }
 
@@ -41,18 +42,19 @@ impl Bench {
             server: Server::Issuer { issuer, token_endpoint: None },
             client_id: client.to_owned(),
             client_auth: ClientAuthMethod::Auto,
-            client_secret: None,
+            credentials: Credentials::default(),
             flow: Flow::RefreshToken { seed: Some(Secret::File(seed)) },
             scopes: Vec::new(),
             send_scopes_on_refresh: false,
             resource: Vec::new(),
             audience: None,
             extra: Vec::new(),
+            extra_headers: Vec::new(),
             margin: Margin::Share(0.2),
             timeout: Duration::from_secs(2),
             connect_to: None,
         };
-        Self { params, home }
+        Self { params, tls: tls::Params::default(), home }
     }
 
     /// Puts a pipe that nobody writes to in the seed's place.
@@ -64,11 +66,15 @@ impl Bench {
 
     /// Gives the client a secret, in a file.
     pub(super) fn secret(&mut self, secret: Option<&str>) {
-        let path = self.home.path().join("secret");
-        self.params.client_secret = secret.map(|text| {
-            std::fs::write(&path, text).unwrap();
-            Secret::File(path)
-        });
+        let one = secret.map(|text| self.file("secret", text));
+        self.params.credentials.secrets = one.into_iter().collect();
+    }
+
+    /// A secret in a file of this name.
+    pub(super) fn file(&self, name: &str, text: &str) -> Secret {
+        let path = self.home.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        Secret::File(path)
     }
 
     /// Where the record rests.
@@ -77,7 +83,7 @@ impl Bench {
     }
 
     pub(super) async fn start(self) -> Running {
-        let tls = Tls::load(&tls::Params::default()).unwrap();
+        let tls = Tls::load(&self.tls).unwrap();
         let endpoint = Arc::new(HttpEndpoint::new(self.params.clone(), tls, Clock::System));
         let place = store::Params::File { path: self.record(), allow_network_fs: false };
         let store = store::open(&place, &self.params.name).unwrap();
@@ -88,7 +94,7 @@ impl Bench {
 }
 
 impl Running {
-    /// Puts another text into the file of the seed, or of the secret.
+    /// Puts another text into the file of the seed, or of a secret.
     pub(super) fn replace(&self, file: &str, text: &str) {
         std::fs::write(self.bench.home.path().join(file), text).unwrap();
     }

@@ -148,6 +148,14 @@ impl Wire {
         })
     }
 
+    /// The certificate that the client has shown, in DER.
+    pub(crate) fn certificate(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => Some(stream.get_ref().1.peer_certificates()?.first()?.to_vec()),
+        }
+    }
+
     /// The TCP connection under it all.
     pub(crate) fn tcp(&self) -> &TcpStream {
         match self {

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
-use rustls::ServerConfig;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tempfile::TempDir;
 
@@ -39,7 +40,7 @@ impl Authority {
 
     /// A server that proves to be any of `names` and speaks `alpn`, best first.
     pub(crate) fn server(&self, names: &[&str], alpn: &[&[u8]]) -> Arc<ServerConfig> {
-        self.certified(params(names), alpn)
+        self.certified(params(names), alpn, false)
     }
 
     /// A server whose certificate was good once.
@@ -47,18 +48,38 @@ impl Authority {
         let mut params = params(names);
         params.not_before = rcgen::date_time_ymd(2000, 1, 1);
         params.not_after = rcgen::date_time_ymd(2001, 1, 1);
-        self.certified(params, &[b"http/1.1"])
+        self.certified(params, &[b"http/1.1"], false)
     }
 
-    fn certified(&self, params: CertificateParams, alpn: &[&[u8]]) -> Arc<ServerConfig> {
+    /// A server that asks its clients for certificates of this authority, and takes those that have none as well.
+    pub(crate) fn asking_server(&self, names: &[&str], alpn: &[&[u8]]) -> Arc<ServerConfig> {
+        self.certified(params(names), alpn, true)
+    }
+
+    /// A certificate for a client, and its key, in PEM; and the certificate in DER.
+    pub(crate) fn client(&self, name: &str) -> (String, String, Vec<u8>) {
+        let key = KeyPair::generate().unwrap();
+        let certificate = params(&[name]).signed_by(&key, &self.issuer).unwrap();
+        (certificate.pem(), key.serialize_pem(), certificate.der().to_vec())
+    }
+
+    fn certified(&self, params: CertificateParams, alpn: &[&[u8]], asks: bool) -> Arc<ServerConfig> {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let verifier = if asks {
+            let mut roots = RootCertStore::empty();
+            roots.add(self.issuer.der().clone()).unwrap();
+            let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+            builder.allow_unauthenticated().build().unwrap()
+        } else {
+            WebPkiClientVerifier::no_client_auth()
+        };
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_no_client_auth()
+            .with_client_cert_verifier(verifier)
             .with_single_cert(vec![certificate.der().clone()], key)
             .unwrap();
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();

@@ -12,6 +12,7 @@
 //! | [`process`] | the real `bearerd`, its log lines, its signals and its exit code |
 //! | [`canaries`] | the search for secrets in what it has printed |
 //! | [`certificates`] | a certificate authority in a temporary folder |
+//! | [`keys`] | keys that sign, and tell what they have signed |
 
 pub(crate) mod authorization_server;
 pub(crate) mod background;
@@ -20,6 +21,7 @@ pub(crate) mod canaries;
 pub(crate) mod certificates;
 pub(crate) mod fault_proxy;
 pub(crate) mod http;
+pub(crate) mod keys;
 #[cfg(test)] // only tests know where the binary is
 pub(crate) mod process;
 pub(crate) mod random;

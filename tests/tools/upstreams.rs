@@ -267,7 +267,8 @@ async fn behind_tls_both_protocols_are_negotiated() {
     let checking = Upstream::start(Some(Check::by(&server)), Some(Arc::new(Authority::new())));
     for (upstream, verdict) in [(plain, Verdict::Good), (checking, Verdict::Missing)] {
         assert!(upstream.url().starts_with("https://localhost:"));
-        let tls = Tls::load(&Params { ca_file: Some(upstream.ca_file()), roots: Roots::File }).unwrap();
+        let tls = Tls::load(&Params { ca_file: Some(upstream.ca_file()), roots: Roots::File, client: None })
+            .unwrap();
         for (alpn, version) in [(Alpn::Http1, Version::HTTP_11), (Alpn::Http2, Version::HTTP_2)] {
             let stream = TcpStream::connect(upstream.address()).await.unwrap();
             let name = "localhost".try_into().unwrap();

@@ -1,5 +1,7 @@
 //! `[oauth]` and `[grant.NAME]`: what each needs, and what excludes what.
 
+mod conflicts;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -8,54 +10,98 @@ use crate::config::address::{Endpoint, Issuer};
 use crate::config::choice::FlowKind;
 use crate::config::error::{Code, Problem};
 use crate::config::keys;
-use crate::config::reference::SecretReference;
+use crate::config::reference::{SecretReference, Secrets};
 use crate::config::value::Placed;
+use crate::config::word::{Text, TokenType};
 use crate::config::written::WrittenGrant;
-use crate::grant::{ClientAuthMethod, Flow, Margin, Params, Secret, Server};
+use crate::grant::{ClientAuthMethod, Credentials, Flow, Margin, Params, Secret, Server, TokenExchange};
 use crate::net;
 use crate::token::GrantName;
 
 /// `timeout` when nothing is written.
 const TIMEOUT: Duration = Duration::from_secs(20);
+/// `subject_token_type` and `actor_token_type` when nothing is written (RFC 8693 §3).
+const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 /// `refresh_margin` when nothing is written.
 const MARGIN: Margin = Margin::Share(0.2);
 
-/// Those grants that are whole; the faults of the others are in the report.
+/// Those grants that are whole; the faults of the others are in the report. `certificate`: whether TLS shows one.
 pub(super) fn resolve(
     written: &BTreeMap<GrantName, WrittenGrant>,
+    certificate: bool,
     context: &mut Context<'_>,
 ) -> BTreeMap<GrantName, Params> {
-    let one =
-        |(name, written): (&GrantName, &WrittenGrant)| Some((name.clone(), one(name, written, context)?));
+    let one = |(name, written): (&GrantName, &WrittenGrant)| {
+        Some((name.clone(), one(name, written, certificate, context)?))
+    };
     written.iter().filter_map(one).collect()
 }
 
-fn one(name: &GrantName, written: &WrittenGrant, context: &mut Context<'_>) -> Option<Params> {
-    contradictions(written, context);
+fn one(
+    name: &GrantName,
+    written: &WrittenGrant,
+    certificate: bool,
+    context: &mut Context<'_>,
+) -> Option<Params> {
+    conflicts::tell(written, certificate, context);
     needs(written, context);
     let keys::Grant {
         issuer,
         token_endpoint,
         client_id,
         client_secret,
+        client_key,
+        client_key_id,
+        client_key_algorithm,
+        client_assertion,
+        assertion_audience,
         client_auth,
         refresh_token,
         flow,
+        assertion,
+        subject,
+        subject_token,
+        subject_token_type,
+        actor_token,
+        actor_token_type,
+        requested_token_type,
         scopes,
         send_scopes_on_refresh,
         resource,
         audience,
         extra,
+        extra_headers,
         refresh_margin,
         timeout,
         connect_to,
         faulty: _,
     } = written.grant.clone();
-    let client_secret = secret(written, "client_secret", client_secret, context);
+    let text = |text: Option<Placed<Text>>| text.map(|text| text.value.0);
+    let credentials = Credentials {
+        secrets: secrets(written, client_secret, context),
+        key: secret(written, "client_key", client_key, context),
+        key_id: text(client_key_id),
+        algorithm: client_key_algorithm.map(|algorithm| algorithm.value),
+        assertion: secret(written, "client_assertion", client_assertion, context),
+        audience: text(assertion_audience),
+        certificate,
+    };
     let seed = secret(written, "refresh_token", refresh_token, context);
+    let assertion = secret(written, "assertion", assertion, context);
+    let subject_token = secret(written, "subject_token", subject_token, context);
+    let actor_token = secret(written, "actor_token", actor_token, context);
+    let token_type =
+        |kind: Option<Placed<TokenType>>| kind.map_or_else(|| JWT.to_owned(), |kind| kind.value.0);
     let flow = match or(flow, FlowKind::RefreshToken) {
         FlowKind::RefreshToken => Flow::RefreshToken { seed },
         FlowKind::ClientCredentials => Flow::ClientCredentials,
+        FlowKind::JwtBearer => Flow::JwtBearer { assertion, subject: text(subject) },
+        FlowKind::TokenExchange => Flow::TokenExchange(Box::new(TokenExchange {
+            // Missing ones are in the report.
+            subject: (subject_token?, token_type(subject_token_type)),
+            actor: actor_token.map(|token| (token, token_type(actor_token_type))),
+            requested: requested_token_type.map(|kind| kind.value.0),
+        })),
     };
     let server = server(issuer, token_endpoint);
     if let (Some(server), Some(dial)) = (&server, &connect_to)
@@ -73,15 +119,16 @@ fn one(name: &GrantName, written: &WrittenGrant, context: &mut Context<'_>) -> O
         server: server?,
         client_id: client_id?.value.0,
         client_auth: or(client_auth, ClientAuthMethod::Auto),
-        client_secret,
+        credentials,
         flow,
         scopes: scopes
             .map_or_else(Vec::new, |list| list.value.0.into_iter().map(|one| one.value.0).collect()),
         send_scopes_on_refresh: or(send_scopes_on_refresh, false),
         resource: resource
             .map_or_else(Vec::new, |list| list.value.0.into_iter().map(|one| one.value.0).collect()),
-        audience: audience.map(|text| text.value.0),
+        audience: text(audience),
         extra: extra.map_or_else(Vec::new, |extra| extra.value.0),
+        extra_headers: extra_headers.map_or_else(Vec::new, |extra| extra.value.0),
         margin: or(refresh_margin, MARGIN),
         timeout: timeout.map_or(TIMEOUT, |span| span.value.0),
         connect_to: connect_to.map(|dial| (dial.value.0, dial.value.1)),
@@ -106,6 +153,16 @@ fn secret(
     context.secret(&keys::join(&written.section, key), &reference?)
 }
 
+fn secrets(
+    written: &WrittenGrant,
+    references: Option<Placed<Secrets>>,
+    context: &mut Context<'_>,
+) -> Vec<Secret> {
+    let key = keys::join(&written.section, "client_secret");
+    let references = references.map(|references| references.value.0).unwrap_or_default();
+    references.iter().filter_map(|reference| context.secret(&key, reference)).collect()
+}
+
 /// Tells what cannot be left out.
 fn needs(WrittenGrant { place, section, grant }: &WrittenGrant, context: &mut Context<'_>) {
     let faulty = |key: &str| grant.faulty.contains(&key);
@@ -122,40 +179,5 @@ fn needs(WrittenGrant { place, section, grant }: &WrittenGrant, context: &mut Co
             "write client_id = \"NAME\" below [{section}]: the client's name at the authorization server"
         );
         missing(format!("`{section}` needs a `client_id`"), help);
-    }
-}
-
-/// Tells what excludes, or needs, one another.
-fn contradictions(WrittenGrant { section, grant, .. }: &WrittenGrant, context: &mut Context<'_>) {
-    let mut clash = |problem: Problem, help: &str| context.report.error(problem.help(help));
-    let key = |name: &str| keys::join(section, name);
-    let has_secret = grant.client_secret.is_some() || grant.faulty.contains(&"client_secret");
-    let client_credentials = grant.flow.as_ref().filter(|flow| flow.value == FlowKind::ClientCredentials);
-    if let Some(Placed { value, place }) = &grant.client_auth {
-        let problem =
-            |why: &str| Problem::new(Code::Contradiction, place, format!("`{}` {why}", key("client_auth")));
-        match value {
-            ClientAuthMethod::Basic | ClientAuthMethod::Post if !has_secret => {
-                let help = "write client_secret = { file = \"/run/secrets/client_secret\" }";
-                clash(problem("needs a `client_secret`"), help);
-            }
-            ClientAuthMethod::None if has_secret => {
-                clash(problem("is \"none\", and there is a `client_secret`"), "remove one of the two");
-            }
-            _ => {}
-        }
-    }
-    if let (Some(_), Some(seed)) = (client_credentials, &grant.refresh_token) {
-        let title = format!("`{}` is of no use with `flow` = \"client_credentials\"", key("refresh_token"));
-        clash(Problem::new(Code::Contradiction, &seed.place, title), "remove one of the two");
-    }
-    if let (Some(flow), false) = (client_credentials, has_secret) {
-        let title = format!("`{}` is \"client_credentials\", and there is no `client_secret`", key("flow"));
-        let help = "write client_secret = { file = \"/run/secrets/client_secret\" }";
-        clash(Problem::new(Code::Contradiction, &flow.place, title), help);
-    }
-    if let (Some(Placed { value: true, place }), None) = (&grant.send_scopes_on_refresh, &grant.scopes) {
-        let title = format!("`{}` is true, and there are no `scopes`", key("send_scopes_on_refresh"));
-        clash(Problem::new(Code::Contradiction, place, title), "name the scopes, or remove it");
     }
 }

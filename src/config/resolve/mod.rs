@@ -34,7 +34,8 @@ pub(super) struct Context<'a> {
 
 /// Resolves everything. Every part is looked at, whatever the others hold; not to be run when the report holds an error.
 pub(super) fn resolve(written: Written, context: &mut Context<'_>) -> Config {
-    let grants = grant::resolve(&written.grants, context);
+    let certificate = written.tls.client_cert.is_some();
+    let grants = grant::resolve(&written.grants, certificate, context);
     let routes = route::resolve(&written, context);
     let Written {
         root,
@@ -152,7 +153,22 @@ fn resolve_log(written: keys::Log) -> telemetry::Params {
 }
 
 fn resolve_tls(written: keys::Tls, context: &mut Context<'_>) -> tls::Params {
-    let keys::Tls { ca_file, roots, faulty } = written;
+    let keys::Tls { ca_file, roots, client_cert, client_key, faulty } = written;
+    for (one, other, name, missing) in [
+        (client_cert.as_ref().map(|it| &it.place), client_key.is_none(), "client_cert", "client_key"),
+        (client_key.as_ref().map(|it| &it.place), client_cert.is_none(), "client_key", "client_cert"),
+    ] {
+        if let Some(place) = one.filter(|_| other && !faulty.contains(&missing)) {
+            let title = format!("`tls.{name}` needs a `tls.{missing}`");
+            let problem = Problem::new(Code::Contradiction, place, title);
+            context
+                .report
+                .error(problem.help("a certificate is of no use without its key, nor a key without it"));
+        }
+    }
+    let key = client_key.and_then(|key| context.secret("tls.client_key", &key));
+    let client =
+        client_cert.zip(key).map(|(chain, key)| tls::Certificate { chain: context.path(chain), key });
     let lacks_file = ca_file.is_none() && !faulty.contains(&"ca_file");
     if let (Some(Placed { value: tls::Roots::File, place }), true) = (&roots, lacks_file) {
         let problem = Problem::new(
@@ -162,7 +178,8 @@ fn resolve_tls(written: keys::Tls, context: &mut Context<'_>) -> tls::Params {
         );
         context.report.error(problem.help("name the file in `ca_file`, or leave `roots` out"));
     }
-    tls::Params { ca_file: ca_file.map(|path| context.path(path)), roots: or(roots, tls::Roots::default()) }
+    let ca_file = ca_file.map(|path| context.path(path));
+    tls::Params { ca_file, roots: or(roots, tls::Roots::default()), client }
 }
 
 fn resolve_store(written: keys::Store, context: &mut Context<'_>) -> store::Params {
@@ -218,6 +235,7 @@ impl Context<'_> {
         let place = &reference.place;
         let path = match &reference.value {
             SecretReference::Variable(name) => return self.variable(key, name, place),
+            SecretReference::Exec(words) => return Some(Secret::Exec(words.clone())),
             SecretReference::File(path) => self.path(Placed { value: path.clone(), place: place.clone() }),
             SecretReference::Credential(name) => match self.env.get("CREDENTIALS_DIRECTORY") {
                 Some(folder) => Path::new(folder).join(name),

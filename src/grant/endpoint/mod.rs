@@ -2,20 +2,25 @@
 
 mod exchange;
 mod io;
+mod request;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderMap, Method, StatusCode, Uri};
 
 pub use self::exchange::{Exchange, Redeemed};
+use self::request::Material;
+pub use self::request::Presents;
+use super::client_auth::Proof;
 use super::error::{Class, RefreshError};
-use super::wire::{self, Answer, Form, Metadata, Told};
-use super::{Params, Server, client_auth};
-use crate::clock::Clock;
-use crate::secret::{ClientSecret, RefreshToken};
+use super::wire::{self, Answer, Metadata, Told};
+use super::{Params, Server};
+use crate::clock::{Clock, Stopwatch};
+use crate::secret::{ClientSecret, Fingerprint, RefreshToken};
 use crate::tls::Tls;
 
 /// What these methods return: boxed, because there is a real endpoint and a scripted one.
@@ -45,10 +50,20 @@ pub trait TokenEndpoint: Send + Sync {
 pub struct Prepared {
     /// The token endpoint.
     pub endpoint: Uri,
-    /// What the server's metadata say of client authentication; empty without.
-    pub auth_methods: Vec<String>,
-    /// The client's secret, read just now (R29).
-    pub secret: Option<ClientSecret>,
+    /// Ways to prove who asks. Another than the first is tried only where the server refuses the client (R29).
+    pub proofs: Vec<Proof>,
+    /// What the flow presents if it is no refresh token.
+    pub presents: Presents,
+    /// Every secret that was read for this, in a fixed order: an answer may quote one.
+    pub told: Vec<ClientSecret>,
+}
+
+impl Prepared {
+    /// Names what the operator gives beside the seed, all of it; `None` where that is nothing.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        Fingerprint::of_all(&self.told)
+    }
 }
 
 /// The real one: every exchange on a connection of its own (R24).
@@ -57,13 +72,15 @@ pub struct HttpEndpoint {
     tls: Tls,
     clock: Clock,
     discovered: Mutex<Option<Metadata>>,
+    /// Which of the client's secrets the server took last, counted from the first.
+    accepted: AtomicUsize,
 }
 
 impl HttpEndpoint {
     /// The endpoint that `params` names.
     #[must_use]
     pub fn new(params: Params, tls: Tls, clock: Clock) -> Self {
-        Self { params, tls, clock, discovered: Mutex::new(None) }
+        Self { params, tls, clock, discovered: Mutex::new(None), accepted: AtomicUsize::new(0) }
     }
 
     async fn metadata(&self) -> Result<Metadata, RefreshError> {
@@ -103,57 +120,21 @@ impl HttpEndpoint {
             )
         };
         let uri: Uri = document.parse().map_err(|_| unreachable("it is not a URL"))?;
-        let exchange = self.exchange(uri, Method::GET, HeaderMap::new(), zeroize::Zeroizing::default());
+        let exchange = Exchange {
+            uri,
+            method: Method::GET,
+            headers: HeaderMap::new(),
+            body: zeroize::Zeroizing::default(),
+            tls: &self.tls,
+            clock: &self.clock,
+            connect_to: self.params.connect_to.as_ref(),
+            timeout: self.params.timeout,
+        };
         match exchange.run().await {
             Redeemed::Answer(answer) if answer.complete => Ok(answer),
             Redeemed::Answer(_) => Err(unreachable("the answer was cut off")),
             Redeemed::NotSent(why) | Redeemed::Unanswered(why) => Err(unreachable(&why)),
         }
-    }
-
-    fn exchange(
-        &self,
-        uri: Uri,
-        method: Method,
-        headers: HeaderMap,
-        body: zeroize::Zeroizing<String>,
-    ) -> Exchange<'_> {
-        Exchange {
-            uri,
-            method,
-            headers,
-            body,
-            tls: &self.tls,
-            clock: &self.clock,
-            connect_to: self.params.connect_to.as_ref(),
-            timeout: self.params.timeout,
-        }
-    }
-
-    /// What the flow needs comes first; what the operator added cannot replace it.
-    fn form(&self, presented: Option<&RefreshToken>) -> Form {
-        let mut form = Form::default();
-        let send_scopes = match presented {
-            Some(refresh_token) => {
-                form.add("grant_type", "refresh_token");
-                form.add("refresh_token", refresh_token.expose());
-                self.params.send_scopes_on_refresh
-            }
-            None => {
-                form.add("grant_type", "client_credentials");
-                true
-            }
-        };
-        if send_scopes && !self.params.scopes.is_empty() {
-            form.add("scope", &self.params.scopes.join(" "));
-        }
-        for resource in &self.params.resource {
-            form.add_another("resource", resource);
-        }
-        if let Some(audience) = &self.params.audience {
-            form.add("audience", audience);
-        }
-        form
     }
 }
 
@@ -164,12 +145,20 @@ impl TokenEndpoint for HttpEndpoint {
 
     fn prepare(&self) -> Pending<'_, Result<Prepared, RefreshError>> {
         Box::pin(async {
-            let secret = match self.params.client_secret.clone() {
-                Some(reference) => Some(read_secret(reference).await?),
-                None => None,
-            };
-            let Metadata { token_endpoint, auth_methods } = self.metadata().await?;
-            Ok(Prepared { endpoint: token_endpoint, auth_methods, secret })
+            let params = self.params.clone();
+            let tls = self.tls.clone();
+            let read = tokio::task::spawn_blocking(move || {
+                tls.follow();
+                Material::read(&params)
+            });
+            let material =
+                read.await.unwrap_or_else(|fault| Err(request::unreadable("secret", &fault.to_string())))?;
+            let metadata = self.metadata().await?;
+            let mut prepared = material.prepare(&self.params, metadata)?;
+            let accepted = self.accepted.load(Ordering::Relaxed);
+            let ways = prepared.proofs.len();
+            prepared.proofs.rotate_left(accepted.checked_rem(ways).unwrap_or(0));
+            Ok(prepared)
         })
     }
 
@@ -179,36 +168,22 @@ impl TokenEndpoint for HttpEndpoint {
         presented: Option<&'a RefreshToken>,
     ) -> Pending<'a, Redeemed> {
         Box::pin(async move {
-            let mut form = self.form(presented);
-            let secret = prepared.secret.as_ref();
-            let method =
-                client_auth::decide(self.params.client_auth, secret.is_some(), &prepared.auth_methods);
-            let authorization = client_auth::apply(method, &self.params.client_id, secret, &mut form);
-            for (name, value) in &self.params.extra {
-                form.add(name, value);
+            let watch = Stopwatch::start();
+            let mut tried = 0;
+            loop {
+                let redeemed = match prepared.proofs.get(tried) {
+                    Some(proof) => self.ask(prepared, proof, presented, watch.elapsed()).await,
+                    None => Redeemed::NotSent("there is no way to prove who asks".to_owned()),
+                };
+                tried += 1;
+                let refused = matches!(&redeemed, Redeemed::Answer(answer) if wire::refuses_client(answer));
+                if !refused || tried >= prepared.proofs.len() {
+                    // Which one the server takes is remembered, so that the next refresh begins with it.
+                    self.accepted.fetch_add(tried - 1, Ordering::Relaxed);
+                    return redeemed;
+                }
             }
-            let mut headers = HeaderMap::new();
-            let content = HeaderValue::from_static("application/x-www-form-urlencoded");
-            headers.insert(header::CONTENT_TYPE, content);
-            if let Some(authorization) = authorization {
-                headers.insert(header::AUTHORIZATION, authorization);
-            }
-            self.exchange(prepared.endpoint.clone(), Method::POST, headers, form.encode()).run().await
         })
-    }
-}
-
-async fn read_secret(reference: super::Secret) -> Result<ClientSecret, RefreshError> {
-    let unreadable = |why: String| {
-        RefreshError::new(
-            Class::Misconfigured,
-            "secret_unreadable",
-            format!("The client secret is not there: {why}."),
-        )
-    };
-    match tokio::task::spawn_blocking(move || reference.read()).await {
-        Ok(read) => read.map_err(unreadable),
-        Err(error) => Err(unreadable(error.to_string())),
     }
 }
 
@@ -220,7 +195,7 @@ fn named_endpoint(token_endpoint: &str) -> Result<Metadata, RefreshError> {
             "`token_endpoint` must be an https URL, or http on loopback.",
         )
     })?;
-    Ok(Metadata { token_endpoint: uri, auth_methods: Vec::new() })
+    Ok(Metadata::of_endpoint(uri))
 }
 
 fn openid_document(issuer: &str) -> String {

@@ -111,11 +111,11 @@ struct Current {
     life: Duration,
 }
 
-/// What an operator gives to an attempt: the seed and the client's secret, as they were read for it.
+/// What an operator gives to an attempt: the seed, and all other secrets, as they were read for it.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 struct Used {
     seed: Option<Fingerprint>,
-    secret: Option<Fingerprint>,
+    secrets: Option<Fingerprint>,
 }
 
 /// What a verdict rests on: what the operator gave, and what rests in the store.

@@ -31,9 +31,9 @@ impl Refresher {
 
     async fn refresh(&mut self) -> Result<Done, RefreshError> {
         let seed = self.seed().await;
-        self.used = Used { seed: seed.as_ref().map(RefreshToken::fingerprint), secret: None };
+        self.used = Used { seed: seed.as_ref().map(RefreshToken::fingerprint), secrets: None };
         let prepared = self.endpoint.prepare().await?;
-        self.used.secret = prepared.secret.as_ref().map(ClientSecret::fingerprint);
+        self.used.secrets = prepared.fingerprint();
         let mut txn = match self.begin(seed.as_ref()).await {
             Ok(txn) => txn,
             // Whoever has the lock may have been stopped with it, after it had saved what is good for all.
@@ -70,9 +70,7 @@ impl Refresher {
                     ),
                 ))
             }
-            Redeemed::Answer(answer) => {
-                self.digest(txn, record, asked, (&answer, prepared.secret.as_ref())).await
-            }
+            Redeemed::Answer(answer) => self.digest(txn, record, asked, (&answer, &prepared.told)).await,
         }
     }
 
@@ -199,7 +197,7 @@ impl Refresher {
         mut txn: Box<dyn Txn>,
         mut record: Record,
         asked: Moment,
-        (answer, secret): (&Answer, Option<&ClientSecret>),
+        (answer, others): (&Answer, &[ClientSecret]),
     ) -> Result<Done, RefreshError> {
         let presented = self.presents(&record).cloned();
         let successor = wire::salvage(answer).filter(|_| self.needs_refresh_token());
@@ -215,7 +213,7 @@ impl Refresher {
         if answer.status.is_success() {
             self.bucket.take(self.clock.now());
         }
-        let told = Told { refresh_token: presented.as_ref(), client_secret: secret };
+        let told = Told { refresh_token: presented.as_ref(), others };
         let issued = match wire::read(answer, told) {
             Ok(issued) => issued,
             Err(error) => return Err(self.rue(txn, record, rotated, saved.is_ok(), error).await),

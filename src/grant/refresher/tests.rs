@@ -14,10 +14,11 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::clock::TestClock;
-use crate::grant::endpoint::{Pending, Prepared, Redeemed};
+use crate::grant::client_auth::Proof;
+use crate::grant::endpoint::{Pending, Prepared, Presents, Redeemed};
 use crate::grant::status::State;
 use crate::grant::wire::Answer;
-use crate::grant::{self, ClientAuthMethod, Handle, Margin, Server};
+use crate::grant::{self, ClientAuthMethod, Credentials, Handle, Margin, Server};
 use crate::secret::RefreshToken;
 use crate::store::memory::MemoryStore;
 use crate::store::{self, Intent, StoreError, Txn};
@@ -64,8 +65,7 @@ impl Script {
 
 impl TokenEndpoint for Script {
     fn prepare(&self) -> Pending<'_, Result<Prepared, RefreshError>> {
-        let endpoint = http::Uri::from_static("https://id.example/token");
-        Box::pin(async { Ok(Prepared { endpoint, auth_methods: Vec::new(), secret: None }) })
+        Box::pin(async { Ok(prepared()) })
     }
 
     fn redeem<'a>(&'a self, _: &'a Prepared, presented: Option<&'a RefreshToken>) -> Pending<'a, Redeemed> {
@@ -249,6 +249,12 @@ fn params(seed: &tempfile::NamedTempFile) -> Params {
     }
 }
 
+/// What a public client asks with.
+fn prepared() -> Prepared {
+    let endpoint = http::Uri::from_static("https://id.example/token");
+    Prepared { endpoint, proofs: vec![Proof::Id], presents: Presents::Nothing, told: Vec::new() }
+}
+
 /// Without a seed.
 fn bare_params() -> Params {
     Params {
@@ -256,13 +262,14 @@ fn bare_params() -> Params {
         server: Server::Endpoint { token_endpoint: "https://id.example/token".to_owned() },
         client_id: "billing".to_owned(),
         client_auth: ClientAuthMethod::None,
-        client_secret: None,
+        credentials: Credentials::default(),
         flow: Flow::RefreshToken { seed: None },
         scopes: Vec::new(),
         send_scopes_on_refresh: false,
         resource: Vec::new(),
         audience: None,
         extra: Vec::new(),
+        extra_headers: Vec::new(),
         margin: Margin::Share(0.2),
         timeout: 20 * SECOND,
         connect_to: None,

@@ -6,7 +6,7 @@ use super::super::schedule;
 use super::{Command, Inputs, Refresher, Used};
 use crate::clock::{self, Moment, NAP};
 use crate::grant::Flow;
-use crate::secret::RefreshToken;
+use crate::secret::{Fingerprint, RefreshToken, Secret};
 use crate::token::Wanted;
 
 /// We wake this much later, so that the moment has come when we look.
@@ -127,18 +127,24 @@ impl Refresher {
 
     /// What a verdict rests on, read anew.
     pub(super) async fn inputs(&mut self) -> Inputs {
-        let secret = match self.params.client_secret.clone() {
-            Some(reference) => {
-                tokio::task::spawn_blocking(move || reference.read().ok()).await.ok().flatten()
-            }
-            None => None,
+        let references = self.params.secrets();
+        let secrets = if references.is_empty() {
+            None
+        } else if references.iter().all(Secret::can_be_watched) {
+            let read =
+                move || references.iter().filter_map(|reference| reference.read().ok()).collect::<Vec<_>>();
+            tokio::task::spawn_blocking(read).await.ok().and_then(|read| Fingerprint::of_all(&read))
+        } else {
+            // A command is not run only to see whether it says something else.
+            self.used.secrets.clone()
+        };
+        let seed = match &self.params.flow {
+            Flow::RefreshToken { seed: Some(seed) } if !seed.can_be_watched() => self.used.seed.clone(),
+            _ => self.seed().await.map(|seed| seed.fingerprint()),
         };
         let rests = self.store.peek().await.ok().flatten();
         Inputs {
-            given: Used {
-                seed: self.seed().await.map(|seed| seed.fingerprint()),
-                secret: secret.map(|secret| secret.fingerprint()),
-            },
+            given: Used { seed, secrets },
             rests: rests.map(|record| (record.lineage, record.generation)),
         }
     }

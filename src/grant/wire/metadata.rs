@@ -12,8 +12,25 @@ use crate::net;
 pub struct Metadata {
     /// Where token requests go.
     pub token_endpoint: Uri,
+    /// Where they go on a connection that shows a client certificate, if that is elsewhere (RFC 8705 §5).
+    pub mtls_token_endpoint: Option<Uri>,
     /// Which client authentications it takes; `client_secret_basic` when the document is silent.
     pub auth_methods: Vec<String>,
+    /// Which algorithms client assertions may be signed with; empty when the document is silent.
+    pub signing_algorithms: Vec<String>,
+}
+
+impl Metadata {
+    /// What is known of a server whose token endpoint alone is configured.
+    #[must_use]
+    pub fn of_endpoint(token_endpoint: Uri) -> Self {
+        Self {
+            token_endpoint,
+            mtls_token_endpoint: None,
+            auth_methods: Vec::new(),
+            signing_algorithms: Vec::new(),
+        }
+    }
 }
 
 /// Reads a metadata document for `issuer`.
@@ -46,11 +63,21 @@ pub fn read_metadata(issuer: &str, body: &[u8]) -> Result<Metadata, RefreshError
     let token_endpoint = endpoint.parse::<Uri>().ok().filter(is_trustworthy).ok_or_else(|| {
         wrong(format!("The metadata of {issuer} name no token endpoint that is https (or on loopback)."))
     })?;
-    let auth_methods = match members.get("token_endpoint_auth_methods_supported") {
-        Some(Value::Array(methods)) => methods.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        _ => vec!["client_secret_basic".to_owned()],
+    let alias =
+        members.get("mtls_endpoint_aliases").and_then(|aliases| aliases.get("token_endpoint")?.as_str());
+    let names = |member: &str| match members.get(member) {
+        Some(Value::Array(names)) => {
+            Some(names.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+        }
+        _ => None,
     };
-    Ok(Metadata { token_endpoint, auth_methods })
+    Ok(Metadata {
+        token_endpoint,
+        mtls_token_endpoint: alias.and_then(|alias| alias.parse().ok()).filter(is_trustworthy),
+        auth_methods: names("token_endpoint_auth_methods_supported")
+            .unwrap_or_else(|| vec!["client_secret_basic".to_owned()]),
+        signing_algorithms: names("token_endpoint_auth_signing_alg_values_supported").unwrap_or_default(),
+    })
 }
 
 /// Whether secrets may be sent there: https, or plain on loopback.

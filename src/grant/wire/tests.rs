@@ -3,7 +3,8 @@
 use super::*;
 
 fn read(answer: &Answer) -> Result<Issued, RefreshError> {
-    super::read(answer, Told::default())
+    let token = RefreshToken::new("presented/R1");
+    super::read(answer, Told { refresh_token: Some(&token), others: &[] })
 }
 
 fn answer(status: u16, body: &str) -> Answer {
@@ -152,6 +153,9 @@ fn answers_are_classed_by_status_first() {
     for (status, body, expected) in rows {
         assert_eq!(class(status, body), expected, "{status} {body}");
     }
+    // Where no refresh token was presented there is nothing to sign in to.
+    let of_an_assertion = super::read(&answer(400, grant), Told::default()).unwrap_err();
+    assert_eq!((of_an_assertion.class, of_an_assertion.code), (Class::Misconfigured, "assertion_rejected"));
 }
 
 #[test]
@@ -244,7 +248,7 @@ fn no_bytes_make_it_panic() {
 #[test]
 fn a_server_that_quotes_a_secret_is_not_repeated_not_even_in_part() {
     let (token, secret) = (RefreshToken::new("canary/R1-and-more"), ClientSecret::new("canary-secret"));
-    let told = Told { refresh_token: Some(&token), client_secret: Some(&secret) };
+    let told = Told { refresh_token: Some(&token), others: std::slice::from_ref(&secret) };
     for quoted in [
         "token canary/R1-and-more is unknown".to_owned(),
         "token canary%2FR1-and-more is unknown".to_owned(),

@@ -98,7 +98,7 @@ impl Dialer {
         let Ok(name) = ServerName::try_from(host.to_owned()) else {
             return Err(self.failed("no certificate can name it"));
         };
-        let connector = self.tls.borrow().connector(alpn).clone();
+        let connector = self.tls.borrow().connector(alpn);
         let handshake = connector.connect(name, socket);
         let stream = match tokio::time::timeout_at(clock::in_(self.limits.tls_timeout), handshake).await {
             Ok(Ok(stream)) => stream,

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bearerd::clock::Clock;
 use bearerd::grant::endpoint::{HttpEndpoint, Pending, Prepared, Redeemed, TokenEndpoint};
 use bearerd::grant::error::RefreshError;
-use bearerd::grant::{self, ClientAuthMethod, Flow, Margin, Params, Secret, Server};
+use bearerd::grant::{self, ClientAuthMethod, Credentials, Flow, Margin, Params, Secret, Server};
 use bearerd::secret::RefreshToken;
 use bearerd::store::{self, Step, Watch};
 use bearerd::tls::{self, Tls};
@@ -176,13 +176,14 @@ async fn refreshes_once_or_dies() {
         server: Server::Issuer { issuer, token_endpoint: Some(token_endpoint) },
         client_id: "billing".to_owned(),
         client_auth: ClientAuthMethod::Auto,
-        client_secret: None,
+        credentials: Credentials::default(),
         flow: Flow::RefreshToken { seed: Some(Secret::File(folder.join("seed"))) },
         scopes: Vec::new(),
         send_scopes_on_refresh: false,
         resource: Vec::new(),
         audience: None,
         extra: Vec::new(),
+        extra_headers: Vec::new(),
         margin: Margin::Share(0.2),
         timeout: Duration::from_secs(30),
         connect_to: None,

@@ -26,6 +26,8 @@ pub(super) struct Request<'a> {
     /// None when it was too large to be read.
     pub(super) body: Option<&'a [u8]>,
     pub(super) peer: IpAddr,
+    /// The certificate that the client has shown, in DER.
+    pub(super) certificate: Option<&'a [u8]>,
 }
 
 /// What processing came to.
@@ -51,6 +53,7 @@ enum Then {
 
 /// Serves requests until either side has enough.
 pub(super) async fn serve(shared: &Shared, wire: Wire, peer: IpAddr) {
+    let certificate = wire.certificate();
     let mut inbound = Inbound::new(wire);
     let connection = shared.change(|state| {
         state.connections += 1;
@@ -63,7 +66,8 @@ pub(super) async fn serve(shared: &Shared, wire: Wire, peer: IpAddr) {
             Err(NoBody::Broken) => return,
         };
         let number = remember(shared, connection, head.clone(), body.clone());
-        let request = Request { head: &head, body: whole.then_some(body.as_slice()), peer };
+        let body = whole.then_some(body.as_slice());
+        let request = Request { head: &head, body, peer, certificate: certificate.as_deref() };
         if exchange(shared, &mut inbound, &request, number).await == Then::End {
             return;
         }
@@ -108,6 +112,9 @@ pub(super) fn client_auth(head: &Head, form: &[(String, String)]) -> ClientAuth 
     let parameter = |name: &str| form.iter().find(|(given, _)| given == name).map(|(_, value)| value.clone());
     if let Some((id, secret)) = basic(head) {
         return ClientAuth::Basic(http::form_decode(&id), http::form_decode(&secret));
+    }
+    if let Some(assertion) = parameter("client_assertion") {
+        return ClientAuth::Assertion(assertion);
     }
     match (parameter("client_id"), parameter("client_secret")) {
         (Some(id), Some(secret)) => ClientAuth::Post(id, secret),

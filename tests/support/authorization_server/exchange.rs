@@ -27,6 +27,8 @@ pub(crate) enum ClientAuth {
     Basic(String, String),
     /// Identifier and secret among the form parameters.
     Post(String, String),
+    /// An assertion.
+    Assertion(String),
 }
 
 /// How far a request has come.

@@ -1,5 +1,6 @@
 //! An authorization server in the test's own process: strict by default, Authgear to the byte, and faulty on cue.
 
+mod assertion;
 mod authgear;
 mod connection;
 mod exchange;
@@ -8,7 +9,7 @@ mod ledger;
 mod options;
 mod strict;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,6 +53,8 @@ struct Shared {
 struct State {
     clients: Vec<Client>,
     ledger: Ledger,
+    /// The assertions that were used, by `jti`.
+    assertions: HashSet<String>,
     log: Vec<Exchange>,
     connections: usize,
     /// Of these, how many have not ended.
@@ -240,10 +243,19 @@ impl AuthorizationServer {
     #[cfg(test)] // the playground shows, and keeps nothing from anybody
     pub(crate) fn secrets(&self) -> Vec<String> {
         let told = self.redeems().into_iter().flat_map(|exchange| {
-            [exchange.presented().map(str::to_owned), exchange.refresh_token, exchange.access_token]
+            let given = ["refresh_token", "client_assertion", "assertion", "subject_token", "actor_token"];
+            let given = given.map(|name| exchange.parameter(name).map(str::to_owned));
+            given
+                .into_iter()
+                .chain([exchange.refresh_token, exchange.access_token])
+                .flatten()
+                .collect::<Vec<_>>()
         });
         let clients = self.shared.state().clients.clone();
-        told.flatten().chain(clients.into_iter().filter_map(|client| client.secret)).collect()
+        let keys =
+            clients.iter().filter_map(|client| Some(client.key.as_ref()?.pem().lines().nth(1)?.to_owned()));
+        let keys: Vec<String> = keys.collect();
+        told.chain(clients.into_iter().filter_map(|client| client.secret)).chain(keys).collect()
     }
 
     /// How often a refresh token came that another had replaced.
@@ -309,6 +321,7 @@ impl Shared {
         let state = State {
             clients: options.clients.clone(),
             ledger: Ledger::new(),
+            assertions: HashSet::new(),
             log: Vec::new(),
             connections: 0,
             open: 0,

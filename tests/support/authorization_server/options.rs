@@ -7,6 +7,7 @@ use rustls::ServerConfig;
 
 use super::AuthorizationServer;
 use crate::support::certificates::Authority;
+use crate::support::keys::Key;
 
 /// Whose manners the server has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,12 @@ pub(crate) enum Proof {
     Basic,
     /// Form parameters only.
     Post,
+    /// An assertion that its secret signs.
+    SecretJwt,
+    /// An assertion that its key signs.
+    KeyJwt,
+    /// The certificate of the connection.
+    Certificate,
 }
 
 /// A client that the server knows.
@@ -36,6 +43,9 @@ pub(crate) struct Client {
     pub(super) id: String,
     pub(super) secret: Option<String>,
     pub(super) proof: Proof,
+    pub(super) key: Option<Key>,
+    /// DER.
+    pub(super) certificate: Option<Vec<u8>>,
     pub(super) machine: bool,
     pub(super) rotates: Option<bool>,
 }
@@ -43,12 +53,30 @@ pub(crate) struct Client {
 impl Client {
     /// A client without a secret.
     pub(crate) fn public(id: &str) -> Self {
-        Self { id: id.to_owned(), secret: None, proof: Proof::None, machine: false, rotates: None }
+        Self {
+            id: id.to_owned(),
+            secret: None,
+            proof: Proof::None,
+            key: None,
+            certificate: None,
+            machine: false,
+            rotates: None,
+        }
     }
 
     /// A client that proves itself in any way.
     pub(crate) fn confidential(id: &str, secret: &str) -> Self {
         Self { secret: Some(secret.to_owned()), proof: Proof::Any, ..Self::public(id) }
+    }
+
+    /// A client whose key signs assertions of who it is.
+    pub(crate) fn keyed(id: &str, key: &Key) -> Self {
+        Self { key: Some(key.clone()), proof: Proof::KeyJwt, ..Self::public(id) }
+    }
+
+    /// A client that a certificate proves, which is told by its DER.
+    pub(crate) fn certified(id: &str, certificate: &[u8]) -> Self {
+        Self { certificate: Some(certificate.to_vec()), proof: Proof::Certificate, ..Self::public(id) }
     }
 
     /// A client for `client_credentials` alone.
@@ -87,6 +115,8 @@ pub(crate) struct Options {
     pub(super) jwt: bool,
     pub(super) public_origin: Option<String>,
     pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) asks_for_certificates: bool,
+    pub(super) signing_algorithms: Vec<&'static str>,
     pub(super) refresh_takes: Duration,
     pub(super) apps: Apps,
     pub(super) trust_proxy: bool,
@@ -109,6 +139,8 @@ impl Options {
             jwt: false,
             public_origin: None,
             tls: None,
+            asks_for_certificates: false,
+            signing_algorithms: vec!["HS256", "ES256", "RS256", "PS256", "EdDSA"],
             refresh_takes,
             apps: Apps::LocalFiles,
             trust_proxy: false,
@@ -153,6 +185,18 @@ impl Options {
         let host = origin.split("://").nth(1).and_then(|rest| rest.split(':').next());
         let names = ["localhost", "127.0.0.1", host.unwrap_or("localhost")];
         Self { tls: Some(authority.server(&names, &[b"http/1.1"])), ..self }
+    }
+
+    /// The same, and asks clients for certificates of this authority; that has an endpoint of its own, at `localhost`
+    /// (RFC 8705 §5).
+    pub(crate) fn mtls(self, authority: &Authority) -> Self {
+        let tls = Some(authority.asking_server(&["localhost", "127.0.0.1"], &[b"http/1.1"]));
+        Self { tls, asks_for_certificates: true, ..self }
+    }
+
+    /// The algorithms that assertions may be signed with.
+    pub(crate) fn signing_algorithms(self, names: &[&'static str]) -> Self {
+        Self { signing_algorithms: names.to_vec(), ..self }
     }
 
     /// How long Authgear looks between finding a refresh token good and replacing it. Two that look at once both find

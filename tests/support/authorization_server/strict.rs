@@ -7,12 +7,16 @@ use super::exchange::ClientAuth;
 use super::fault::Fault;
 use super::ledger::TokenState;
 use super::options::{Client, Proof};
-use super::{Shared, now};
+use super::{Shared, assertion, now};
 use crate::support::http::{self, Answer};
 use crate::support::random;
 
 /// Where tokens are to be had.
 pub(super) const TOKEN: &str = "/token";
+
+const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 /// Status, `error` and `error_description`.
 type Denied = (u16, &'static str, &'static str);
@@ -52,15 +56,23 @@ pub(super) fn error_for(fault: Fault) -> Option<Answer> {
 
 fn metadata(shared: &Shared) -> Value {
     let at = |path: &str| format!("{}{path}", shared.issuer);
-    json!({
+    let mut metadata = json!({
         "issuer": shared.issuer,
         "token_endpoint": at(TOKEN),
         "introspection_endpoint": at("/introspect"),
         "revocation_endpoint": at("/revoke"),
-        "grant_types_supported": ["refresh_token", "client_credentials"],
+        "grant_types_supported": ["refresh_token", "client_credentials", JWT_BEARER, TOKEN_EXCHANGE],
         "response_types_supported": [],
-        "token_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post"],
-    })
+        "token_endpoint_auth_methods_supported": [
+            "none", "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "tls_client_auth",
+        ],
+        "token_endpoint_auth_signing_alg_values_supported": shared.options.signing_algorithms,
+    });
+    if shared.options.asks_for_certificates {
+        let alias = format!("{}{TOKEN}", shared.issuer).replace("//127.0.0.1:", "//localhost:");
+        metadata["mtls_endpoint_aliases"] = json!({ "token_endpoint": alias });
+    }
+    metadata
 }
 
 fn token(shared: &Shared, request: &Request<'_>) -> Processed {
@@ -72,9 +84,11 @@ fn issue(shared: &Shared, request: &Request<'_>) -> Result<Processed, Denied> {
     let client = authenticate(shared, request, &form)?;
     match parameter(&form, "grant_type") {
         Some("refresh_token") => refresh(shared, &client, parameter(&form, "refresh_token")),
-        Some("client_credentials") if client.secret.is_some() => Ok(grant_access(shared, None)),
+        Some("client_credentials") if client.proof != Proof::None => Ok(grant_access(shared, None)),
         Some("client_credentials") => Err((400, "unauthorized_client", "a public client has no credentials")),
-        Some(_) => Err((400, "unsupported_grant_type", "refresh_token or client_credentials")),
+        Some(JWT_BEARER) => jwt_bearer(shared, &client, parameter(&form, "assertion")),
+        Some(TOKEN_EXCHANGE) if client.proof != Proof::None => exchange(shared, &form),
+        Some(_) => Err((400, "unsupported_grant_type", "see grant_types_supported")),
         None => Err((400, "invalid_request", "grant_type is missing")),
     }
 }
@@ -103,22 +117,79 @@ fn parameter<'a>(form: &'a [(String, String)], name: &str) -> Option<&'a str> {
 
 /// The client, with one way of authentication and no more (RFC 6749 §2.3).
 fn authenticate(shared: &Shared, request: &Request<'_>, form: &[(String, String)]) -> Result<Client, Denied> {
-    if request.head.header("authorization").is_some() && parameter(form, "client_secret").is_some() {
+    let ways = [
+        request.head.header("authorization").is_some(),
+        parameter(form, "client_secret").is_some(),
+        parameter(form, "client_assertion").is_some(),
+    ];
+    if ways.iter().filter(|used| **used).count() > 1 {
         return Err((400, "invalid_request", "two ways of client authentication"));
     }
+    let claimed = client_auth(request.head, form);
+    if let ClientAuth::Assertion(assertion) = &claimed {
+        return by_assertion(shared, form, assertion);
+    }
     let state = shared.state();
-    let (id, secret, used) = match client_auth(request.head, form) {
+    let (id, secret, used) = match claimed {
         ClientAuth::Absent => return Err((401, "invalid_client", "who asks?")),
         ClientAuth::Public(id) => (id, None, Proof::None),
+        ClientAuth::Assertion(_) => return Err((401, "invalid_client", "which assertion?")),
         ClientAuth::Basic(id, secret) => (id, Some(secret), Proof::Basic),
         ClientAuth::Post(id, secret) => (id, Some(secret), Proof::Post),
     };
     let client = state.client(&id).ok_or((401, "invalid_client", "no such client"))?;
+    if client.proof == Proof::Certificate
+        && used == Proof::None
+        && client.certificate.as_deref() == request.certificate
+    {
+        return Ok(client.clone());
+    }
     let allowed = client.proof == used || client.proof == Proof::Any && used != Proof::None;
     if !allowed || client.secret != secret {
         return Err((401, "invalid_client", "client authentication failed"));
     }
     Ok(client.clone())
+}
+
+fn by_assertion(shared: &Shared, form: &[(String, String)], assertion: &str) -> Result<Client, Denied> {
+    let kind = parameter(form, "client_assertion_type");
+    if kind != Some("urn:ietf:params:oauth:client-assertion-type:jwt-bearer") {
+        return Err((401, "invalid_client", "an assertion of another type"));
+    }
+    let client = assertion::of_itself(shared, assertion).map_err(|why| (401, "invalid_client", why))?;
+    if !matches!(client.proof, Proof::SecretJwt | Proof::KeyJwt) {
+        return Err((401, "invalid_client", "the client proves itself in another way"));
+    }
+    if parameter(form, "client_id").is_some_and(|id| id != client.id) {
+        return Err((401, "invalid_client", "the assertion is another client's"));
+    }
+    Ok(client)
+}
+
+/// RFC 7523 §2.1: the client vouches for somebody.
+fn jwt_bearer(shared: &Shared, client: &Client, given: Option<&str>) -> Result<Processed, Denied> {
+    let given = given.ok_or((400, "invalid_request", "assertion is missing"))?;
+    assertion::of_somebody(shared, client, given).map_err(|why| (400, "invalid_grant", why))?;
+    Ok(grant_access(shared, None))
+}
+
+/// RFC 8693 §2.1, for access tokens of its own.
+fn exchange(shared: &Shared, form: &[(String, String)]) -> Result<Processed, Denied> {
+    let mut tokens = vec!["subject_token"];
+    tokens.extend(parameter(form, "actor_token").map(|_| "actor_token"));
+    for name in tokens {
+        if parameter(form, &format!("{name}_type")) != Some(ACCESS_TOKEN) {
+            return Err((400, "invalid_request", "access tokens are exchanged, and no other type"));
+        }
+        let token = parameter(form, name).unwrap_or_default();
+        if shared.state().ledger.state_of(token, now()) != TokenState::Active {
+            return Err((400, "invalid_grant", "a token that is exchanged has to be good"));
+        }
+    }
+    if parameter(form, "requested_token_type").is_some_and(|wanted| wanted != ACCESS_TOKEN) {
+        return Err((400, "invalid_request", "there are access tokens, and no others"));
+    }
+    Ok(grant_access(shared, None))
 }
 
 fn refresh(shared: &Shared, client: &Client, token: Option<&str>) -> Result<Processed, Denied> {

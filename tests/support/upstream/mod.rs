@@ -64,6 +64,8 @@ struct Memory {
     tally: Tally,
     connections: usize,
     open: usize,
+    /// What each connection's client has shown, in DER.
+    certificates: Vec<Option<Vec<u8>>>,
     /// Challenges for requests to come, whatever their token.
     dislikes: VecDeque<Option<String>>,
     hang_up: bool,
@@ -85,7 +87,8 @@ impl Upstream {
     /// Checks tokens, or not, and does so behind TLS if there is an authority to certify it.
     pub(crate) fn start(check: Option<Check>, authority: Option<Arc<Authority>>) -> Self {
         let both: [&[u8]; 2] = [b"h2", b"http/1.1"];
-        let tls = authority.as_ref().map(|authority| authority.server(&["localhost", "127.0.0.1"], &both));
+        let tls =
+            authority.as_ref().map(|authority| authority.asking_server(&["localhost", "127.0.0.1"], &both));
         let (door, listener) = Door::bind();
         let shared = Arc::new(Shared {
             check,
@@ -190,6 +193,11 @@ impl Upstream {
         (memory.connections, memory.open)
     }
 
+    /// The certificate that each connection's client has shown, in DER.
+    pub(crate) fn certificates(&self) -> Vec<Option<Vec<u8>>> {
+        self.shared.memory().certificates.clone()
+    }
+
     /// Waits until `seen` says so of this upstream, whose requests and connections have changed.
     ///
     /// # Panics
@@ -248,6 +256,8 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, tls: Option<Arc<ServerCon
         Some(_) => false,
     };
     let Ok(wire) = Wire::accept(stream, tls).await else { return };
+    let certificate = wire.certificate();
+    shared.change(|memory| memory.certificates.push(certificate));
     let negotiated = match &wire {
         Wire::Plain(_) => false,
         Wire::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),

@@ -26,8 +26,7 @@ impl Drop for InFlight<'_> {
 
 impl TokenEndpoint for Wire {
     fn prepare(&self) -> Pending<'_, Result<Prepared, RefreshError>> {
-        let endpoint = http::Uri::from_static("https://id.example/token");
-        Box::pin(async { Ok(Prepared { endpoint, auth_methods: Vec::new(), secret: None }) })
+        Box::pin(async { Ok(prepared()) })
     }
 
     fn redeem<'a>(&'a self, _: &'a Prepared, presented: Option<&'a RefreshToken>) -> Pending<'a, Redeemed> {

@@ -1,0 +1,141 @@
+//! What excludes one another in a grant, and what needs one another.
+
+use super::{Context, or};
+use crate::config::choice::FlowKind;
+use crate::config::error::{Code, Place, Problem};
+use crate::config::keys::{self, Grant};
+use crate::config::written::WrittenGrant;
+use crate::grant::ClientAuthMethod;
+
+/// How a reference to a secret is written.
+const SECRET: &str = "write client_secret = { file = \"/run/secrets/client_secret\" }";
+const KEY: &str = "write client_key = { file = \"/run/secrets/client_key.pem\" }, or a `client_assertion`";
+
+/// Tells all of it.
+pub(super) fn tell(written: &WrittenGrant, certificate: bool, context: &mut Context<'_>) {
+    let WrittenGrant { section, grant, .. } = written;
+    let has = Has::of(grant, certificate);
+    let mut clash = |place: &Place, key: &str, why: &str, help: &str| {
+        let title = format!("`{}` {why}", keys::join(section, key));
+        context.report.error(Problem::new(Code::Contradiction, place, title).help(help));
+    };
+    client_auth(grant, &has, &mut clash);
+    flow(grant, &has, &mut clash);
+    for (key, place) in useless(grant) {
+        let flow = or(grant.flow.clone(), FlowKind::RefreshToken).word();
+        clash(place, key, &format!("is of no use with `flow` = \"{flow}\""), "remove one of the two");
+    }
+    if let (None, Some(kind)) = (&grant.actor_token, &grant.actor_token_type)
+        && !grant.faulty.contains(&"actor_token")
+    {
+        clash(&kind.place, "actor_token_type", "is about an `actor_token`, and there is none", "remove it");
+    }
+    if let Some(scopes) =
+        grant.send_scopes_on_refresh.as_ref().filter(|send| send.value && grant.scopes.is_none())
+    {
+        let why = "is true, and there are no `scopes`";
+        clash(&scopes.place, "send_scopes_on_refresh", why, "name the scopes, or remove it");
+    }
+}
+
+/// What there is to prove with; what was written and is faulty counts as being there.
+struct Has {
+    secret: bool,
+    key: bool,
+    assertion: bool,
+    certificate: bool,
+}
+
+impl Has {
+    fn of(grant: &Grant, certificate: bool) -> Self {
+        let faulty = |key: &str| grant.faulty.contains(&key);
+        Self {
+            secret: grant.client_secret.is_some() || faulty("client_secret"),
+            key: grant.client_key.is_some() || faulty("client_key"),
+            assertion: grant.client_assertion.is_some() || faulty("client_assertion"),
+            certificate,
+        }
+    }
+
+    fn any(&self) -> bool {
+        self.secret || self.key || self.assertion || self.certificate
+    }
+}
+
+type Clash<'a> = dyn FnMut(&Place, &str, &str, &str) + 'a;
+
+fn client_auth(grant: &Grant, has: &Has, clash: &mut Clash<'_>) {
+    if let Some(method) = &grant.client_auth {
+        let mut clash = |why: &str, help: &str| clash(&method.place, "client_auth", why, help);
+        match method.value {
+            ClientAuthMethod::Basic | ClientAuthMethod::Post | ClientAuthMethod::ClientSecretJwt
+                if !has.secret =>
+            {
+                clash("needs a `client_secret`", SECRET);
+            }
+            ClientAuthMethod::PrivateKeyJwt if !has.key && !has.assertion => {
+                clash("needs a `client_key`, or a `client_assertion`", KEY);
+            }
+            ClientAuthMethod::Tls if !has.certificate => {
+                clash("needs a certificate", "write client_cert and client_key below [tls]");
+            }
+            ClientAuthMethod::None if has.secret => {
+                clash("is \"none\", and there is a `client_secret`", "remove one of the two");
+            }
+            _ => {}
+        }
+    }
+    if let (Some(_), Some(assertion)) = (&grant.client_key, &grant.client_assertion) {
+        let why = "stands beside a `client_key`, which would sign one";
+        clash(&assertion.place, "client_assertion", why, "remove one of the two");
+    }
+    let of_the_key = [
+        grant.client_key_id.as_ref().map(|id| ("client_key_id", &id.place)),
+        grant.client_key_algorithm.as_ref().map(|algorithm| ("client_key_algorithm", &algorithm.place)),
+    ];
+    for (key, place) in of_the_key.into_iter().flatten().filter(|_| !has.key) {
+        clash(place, key, "is about a `client_key`, and there is none", "remove it");
+    }
+}
+
+/// What the flow needs.
+fn flow(grant: &Grant, has: &Has, clash: &mut Clash<'_>) {
+    let Some(flow) = &grant.flow else { return };
+    let faulty = |key: &str| grant.faulty.contains(&key);
+    let mut clash = |why: &str, help: &str| clash(&flow.place, "flow", why, help);
+    match flow.value {
+        FlowKind::ClientCredentials if !has.any() => {
+            clash("is \"client_credentials\", and there is no `client_secret`", SECRET);
+        }
+        FlowKind::JwtBearer if grant.assertion.is_none() && !faulty("assertion") && !has.key => {
+            let help =
+                "write assertion = { file = \"/run/secrets/assertion\" }, or a `client_key` that signs one";
+            clash("is \"jwt_bearer\", and there is no `assertion`", help);
+        }
+        FlowKind::TokenExchange if grant.subject_token.is_none() && !faulty("subject_token") => {
+            let help = "write subject_token = { file = \"/run/secrets/subject_token\" }";
+            clash("is \"token_exchange\", and there is no `subject_token`", help);
+        }
+        _ => {}
+    }
+}
+
+/// Keys that were written for another flow.
+fn useless(grant: &Grant) -> impl Iterator<Item = (&'static str, &Place)> {
+    let flow = or(grant.flow.clone(), FlowKind::RefreshToken);
+    let seed = grant.refresh_token.as_ref().map(|key| ("refresh_token", &key.place, FlowKind::RefreshToken));
+    let jwt_bearer = [
+        grant.assertion.as_ref().map(|key| ("assertion", &key.place, FlowKind::JwtBearer)),
+        grant.subject.as_ref().map(|key| ("subject", &key.place, FlowKind::JwtBearer)),
+    ];
+    let exchange = [
+        grant.subject_token.as_ref().map(|key| ("subject_token", &key.place)),
+        grant.subject_token_type.as_ref().map(|key| ("subject_token_type", &key.place)),
+        grant.actor_token.as_ref().map(|key| ("actor_token", &key.place)),
+        grant.actor_token_type.as_ref().map(|key| ("actor_token_type", &key.place)),
+        grant.requested_token_type.as_ref().map(|key| ("requested_token_type", &key.place)),
+    ];
+    let exchange = exchange.into_iter().flatten().map(|(key, place)| (key, place, FlowKind::TokenExchange));
+    let all = seed.into_iter().chain(jwt_bearer.into_iter().flatten()).chain(exchange);
+    all.filter(move |(_, _, of)| *of != flow).map(|(key, place, _)| (key, place))
+}
