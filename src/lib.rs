@@ -18,6 +18,7 @@
 //! | what a key of proxy.toml means | [`config`], and the file itself |
 //! | what ready means, what is measured | [`admin`], [`metrics`] |
 //! | who starts what | [`app`] |
+//! | what is guaranteed, and what cannot be | [`manual::guarantees`] |
 
 pub mod admin;
 pub mod app;
@@ -26,6 +27,7 @@ pub mod clock;
 pub mod config;
 pub mod grant;
 pub mod jose;
+pub mod manual;
 pub mod metrics;
 pub mod net;
 pub mod panics;

@@ -19,6 +19,9 @@ mod tools;
 /// What deploy/ offers for copying is read by the bearerd of the same commit.
 mod deploying;
 
+/// What README and manual name is there.
+mod manual;
+
 /// A grant is kept alive over real sockets and a real file, whatever the token endpoint does.
 mod refreshing;
 
