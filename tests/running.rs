@@ -18,4 +18,6 @@ mod retries;
 mod revocations;
 mod sharing;
 mod silences;
+#[cfg(target_os = "linux")] // whether a process stands still is told by /proc
+mod sleep;
 mod stage;

@@ -40,6 +40,11 @@ pub const EVENTS: &[Event] = &[
     ),
     event("admin_off", "The default admin port is taken; the program runs without its status page."),
     event("accept_failed", "A connection could not be accepted; the listener goes on."),
+    event("tls_files_read", "The certificates below `[tls]` have changed, and new connections use them."),
+    event(
+        "tls_files_unusable",
+        "The certificates below `[tls]` have changed and cannot be used; those before go on.",
+    ),
     event("config_rejected", "A new configuration is wrong; the old one goes on."),
     event("draining", "The program was asked to stop and lets requests end."),
     event("stopped", "The program ends."),

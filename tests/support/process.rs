@@ -169,6 +169,23 @@ impl Process {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// SIGSTOP; returns once every thread stands still, for each takes the signal in its own time.
+    pub(crate) async fn stop(&self) {
+        self.signal(Signal::STOP);
+        let threads = format!("/proc/{}/task", self.child.id());
+        let stands = |thread: std::io::Result<std::fs::DirEntry>| {
+            let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+            // The state comes after the name, which stands in parentheses (proc(5)).
+            stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+        };
+        let still = async {
+            while !std::fs::read_dir(&threads).unwrap().all(stands) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        in_time_or(|| "every thread stopped".to_owned(), still).await;
+    }
+
     /// SIGKILL; returns once the process is gone.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
