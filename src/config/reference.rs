@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::error::{Code, Problem, Report, did_you_mean};
-use super::value::{Form, Item, Name, OneOrMore, Overlay, Placed, Read};
+use super::value::{Form, Item, Name, OneOrMore, Overlay, Placed, Read, read_some};
 use super::word::Text;
 
 /// Where a secret is to be found.
@@ -124,18 +124,7 @@ impl Read for Secrets {
             Form::List(entries) => entries.as_slice(),
             _ => std::slice::from_ref(item),
         };
-        if entries.is_empty() {
-            report.error(
-                item.problem(Code::MissingKey, "is an empty list")
-                    .help("name at least one, or remove the key"),
-            );
-            return None;
-        }
-        let read = |entry: &Item| {
-            Some(Placed { value: SecretReference::read(entry, report)?, place: entry.place.clone() })
-        };
-        let all: Vec<Option<Placed<SecretReference>>> = entries.iter().map(read).collect();
-        all.into_iter().collect::<Option<_>>().map(Self)
+        read_some(item, entries, report).map(Self)
     }
 }
 

@@ -208,19 +208,27 @@ pub(super) struct OneOrMore<T>(pub(super) Vec<Placed<T>>);
 impl<T: FromText> Read for OneOrMore<T> {
     fn read(item: &Item, report: &mut Report) -> Option<Self> {
         let entries = item.entries().unwrap_or_else(|| vec![item.clone()]);
-        if entries.is_empty() {
-            report.error(
-                item.problem(Code::MissingKey, "is an empty list")
-                    .help("name at least one, or remove the key"),
-            );
-            return None;
-        }
-        read_all(&entries, report).map(Self)
+        read_some(item, &entries, report).map(Self)
     }
 }
 
+/// Reads every entry of what may not be empty.
+pub(super) fn read_some<T: Read>(
+    item: &Item,
+    entries: &[Item],
+    report: &mut Report,
+) -> Option<Vec<Placed<T>>> {
+    if entries.is_empty() {
+        report.error(
+            item.problem(Code::MissingKey, "is an empty list").help("name at least one, or remove the key"),
+        );
+        return None;
+    }
+    read_all(entries, report)
+}
+
 /// Reads every entry, so that every fault is told.
-fn read_all<T: FromText>(entries: &[Item], report: &mut Report) -> Option<Vec<Placed<T>>> {
+fn read_all<T: Read>(entries: &[Item], report: &mut Report) -> Option<Vec<Placed<T>>> {
     let read = entries
         .iter()
         .map(|entry| Some(Placed { value: T::read(entry, report)?, place: entry.place.clone() }));
@@ -303,44 +311,29 @@ impl Read for ExtraHeaders {
     const OVERLAY: Overlay = Overlay::None;
 
     fn read(item: &Item, report: &mut Report) -> Option<Self> {
-        let Form::Table(entries) = &item.form else {
-            report.error(item.wrong_type("a table of strings, as in { x-tenant = \"7\" }"));
-            return None;
+        let additions = Additions {
+            example: "{ x-tenant = \"7\" }",
+            noun: "header",
+            is_reserved: |name| RESERVED_HEADERS.contains(&name.to_ascii_lowercase().as_str()),
+            help: "`extra_headers` adds header fields and never replaces one",
         };
-        let read = |(name, value): &(Name, Item)| {
-            let lower = name.text.to_ascii_lowercase();
-            if RESERVED_HEADERS.contains(&lower.as_str()) {
-                let title = format!("`{}` is a header that token requests set themselves", name.text);
-                report.error(
-                    Problem::new(Code::ReservedParameter, &name.place, title)
-                        .help("`extra_headers` adds header fields and never replaces one"),
-                );
-                return None;
-            }
-            let Form::Text(text) = &value.form else {
-                report.error(value.wrong_type("a string"));
-                return None;
-            };
-            match (HeaderName::try_from(&lower), HeaderValue::try_from(text)) {
-                (Ok(name), Ok(value)) => Some((name, value)),
-                (Err(_), _) => {
-                    let title =
-                        format!("`{}` is not a name that a header may have", name.text.escape_debug());
-                    report.error(
-                        Problem::new(Code::BadHeader, &name.place, title)
-                            .help("write letters, digits, `-` and `_`"),
-                    );
-                    None
-                }
-                (_, Err(_)) => {
-                    report.error(value.problem(Code::BadHeader, "is not a text that a header may carry"));
-                    None
-                }
-            }
-        };
-        let all: Vec<Option<(HeaderName, HeaderValue)>> = entries.iter().map(read).collect();
-        all.into_iter().collect::<Option<_>>().map(Self)
+        additions.read(item, report, header).map(Self)
     }
+}
+
+fn header(name: &Name, value: &Item, text: &str, report: &mut Report) -> Option<(HeaderName, HeaderValue)> {
+    match (HeaderName::try_from(&name.text), HeaderValue::try_from(text)) {
+        (Ok(name), Ok(value)) => return Some((name, value)),
+        (Err(_), _) => {
+            let title = format!("`{}` is not a name that a header may have", name.text.escape_debug());
+            let problem = Problem::new(Code::BadHeader, &name.place, title);
+            report.error(problem.help("write letters, digits, `-` and `_`"));
+        }
+        (_, Err(_)) => {
+            report.error(value.problem(Code::BadHeader, "is not a text that a header may carry"));
+        }
+    }
+    None
 }
 
 /// Those that a token request has, or may come to have, for its own sake; `extra` adds and never replaces.
@@ -370,28 +363,52 @@ impl Read for Extra {
     const OVERLAY: Overlay = Overlay::None;
 
     fn read(item: &Item, report: &mut Report) -> Option<Self> {
+        let additions = Additions {
+            example: "{ x_device = \"7\" }",
+            noun: "parameter",
+            is_reserved: |name| RESERVED.contains(&name),
+            help: "`extra` adds parameters and never replaces one; use the key made for it, if there is one",
+        };
+        additions.read(item, report, |name, _, text, _| Some((name.text.clone(), text.to_owned()))).map(Self)
+    }
+}
+
+/// A table of strings that are added to token requests.
+struct Additions {
+    example: &'static str,
+    /// What each adds.
+    noun: &'static str,
+    /// Whether token requests set what has this name themselves.
+    is_reserved: fn(&str) -> bool,
+    /// What to say then.
+    help: &'static str,
+}
+
+impl Additions {
+    /// Reads every entry with `take`, which is given its name, its value and the value's text.
+    fn read<T>(
+        &self,
+        item: &Item,
+        report: &mut Report,
+        take: impl Fn(&Name, &Item, &str, &mut Report) -> Option<T>,
+    ) -> Option<Vec<T>> {
         let Form::Table(entries) = &item.form else {
-            report.error(item.wrong_type("a table of strings, as in { x_device = \"7\" }"));
+            report.error(item.wrong_type(&format!("a table of strings, as in {}", self.example)));
             return None;
         };
         let read = entries.iter().map(|(name, value)| {
-            if RESERVED.contains(&name.text.as_str()) {
-                let title = format!("`{}` is a parameter that token requests set themselves", name.text);
-                report.error(
-                    Problem::new(Code::ReservedParameter, &name.place, title)
-                        .help("`extra` adds parameters and never replaces one; use the key made for it, if there is one"),
-                );
+            if (self.is_reserved)(&name.text) {
+                let title = format!("`{}` is a {} that token requests set themselves", name.text, self.noun);
+                report.error(Problem::new(Code::ReservedParameter, &name.place, title).help(self.help));
                 return None;
             }
-            match &value.form {
-                Form::Text(text) => Some((name.text.clone(), text.clone())),
-                _ => {
-                    report.error(value.wrong_type("a string"));
-                    None
-                }
-            }
+            let Form::Text(text) = &value.form else {
+                report.error(value.wrong_type("a string"));
+                return None;
+            };
+            take(name, value, text, report)
         });
-        let all: Vec<Option<(String, String)>> = read.collect();
-        all.into_iter().collect::<Option<_>>().map(Self)
+        let all: Vec<Option<T>> = read.collect();
+        all.into_iter().collect()
     }
 }

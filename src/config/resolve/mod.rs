@@ -154,17 +154,17 @@ fn resolve_log(written: keys::Log) -> telemetry::Params {
 
 fn resolve_tls(written: keys::Tls, context: &mut Context<'_>) -> tls::Params {
     let keys::Tls { ca_file, roots, client_cert, client_key, faulty } = written;
-    for (one, other, name, missing) in [
-        (client_cert.as_ref().map(|it| &it.place), client_key.is_none(), "client_cert", "client_key"),
-        (client_key.as_ref().map(|it| &it.place), client_cert.is_none(), "client_key", "client_cert"),
-    ] {
-        if let Some(place) = one.filter(|_| other && !faulty.contains(&missing)) {
-            let title = format!("`tls.{name}` needs a `tls.{missing}`");
-            let problem = Problem::new(Code::Contradiction, place, title);
-            context
-                .report
-                .error(problem.help("a certificate is of no use without its key, nor a key without it"));
-        }
+    let alone = match (&client_cert, &client_key) {
+        (Some(certificate), None) => Some(("client_cert", &certificate.place, "client_key")),
+        (None, Some(key)) => Some(("client_key", &key.place, "client_cert")),
+        _ => None,
+    };
+    if let Some((name, place, missing)) = alone.filter(|(_, _, missing)| !faulty.contains(missing)) {
+        let title = format!("`tls.{name}` needs a `tls.{missing}`");
+        let problem = Problem::new(Code::Contradiction, place, title);
+        context
+            .report
+            .error(problem.help("a certificate is of no use without its key, nor a key without it"));
     }
     let key = client_key.and_then(|key| context.secret("tls.client_key", &key));
     let client =

@@ -4,6 +4,7 @@ use super::{Context, or};
 use crate::config::choice::FlowKind;
 use crate::config::error::{Code, Place, Problem};
 use crate::config::keys::{self, Grant};
+use crate::config::value::Placed;
 use crate::config::written::WrittenGrant;
 use crate::grant::ClientAuthMethod;
 
@@ -21,9 +22,10 @@ pub(super) fn tell(written: &WrittenGrant, certificate: bool, context: &mut Cont
     };
     client_auth(grant, &has, &mut clash);
     flow(grant, &has, &mut clash);
-    for (key, place) in useless(grant) {
-        let flow = or(grant.flow.clone(), FlowKind::RefreshToken).word();
-        clash(place, key, &format!("is of no use with `flow` = \"{flow}\""), "remove one of the two");
+    let kind = or(grant.flow.clone(), FlowKind::RefreshToken);
+    for (key, place) in useless(grant, kind) {
+        let why = format!("is of no use with `flow` = \"{}\"", kind.word());
+        clash(place, key, &why, "remove one of the two");
     }
     if let (None, Some(kind)) = (&grant.actor_token, &grant.actor_token_type)
         && !grant.faulty.contains(&"actor_token")
@@ -120,22 +122,26 @@ fn flow(grant: &Grant, has: &Has, clash: &mut Clash<'_>) {
     }
 }
 
-/// Keys that were written for another flow.
-fn useless(grant: &Grant) -> impl Iterator<Item = (&'static str, &Place)> {
-    let flow = or(grant.flow.clone(), FlowKind::RefreshToken);
-    let seed = grant.refresh_token.as_ref().map(|key| ("refresh_token", &key.place, FlowKind::RefreshToken));
-    let jwt_bearer = [
-        grant.assertion.as_ref().map(|key| ("assertion", &key.place, FlowKind::JwtBearer)),
-        grant.subject.as_ref().map(|key| ("subject", &key.place, FlowKind::JwtBearer)),
+/// Keys that were written for another flow than this.
+fn useless(grant: &Grant, flow: FlowKind) -> impl Iterator<Item = (&'static str, &Place)> {
+    let keys = [
+        of_flow("refresh_token", &grant.refresh_token, FlowKind::RefreshToken),
+        of_flow("assertion", &grant.assertion, FlowKind::JwtBearer),
+        of_flow("subject", &grant.subject, FlowKind::JwtBearer),
+        of_flow("subject_token", &grant.subject_token, FlowKind::TokenExchange),
+        of_flow("subject_token_type", &grant.subject_token_type, FlowKind::TokenExchange),
+        of_flow("actor_token", &grant.actor_token, FlowKind::TokenExchange),
+        of_flow("actor_token_type", &grant.actor_token_type, FlowKind::TokenExchange),
+        of_flow("requested_token_type", &grant.requested_token_type, FlowKind::TokenExchange),
     ];
-    let exchange = [
-        grant.subject_token.as_ref().map(|key| ("subject_token", &key.place)),
-        grant.subject_token_type.as_ref().map(|key| ("subject_token_type", &key.place)),
-        grant.actor_token.as_ref().map(|key| ("actor_token", &key.place)),
-        grant.actor_token_type.as_ref().map(|key| ("actor_token_type", &key.place)),
-        grant.requested_token_type.as_ref().map(|key| ("requested_token_type", &key.place)),
-    ];
-    let exchange = exchange.into_iter().flatten().map(|(key, place)| (key, place, FlowKind::TokenExchange));
-    let all = seed.into_iter().chain(jwt_bearer.into_iter().flatten()).chain(exchange);
-    all.filter(move |(_, _, of)| *of != flow).map(|(key, place, _)| (key, place))
+    keys.into_iter().flatten().filter(move |(_, _, of)| *of != flow).map(|(key, place, _)| (key, place))
+}
+
+/// A key that was written, and the flow that it is for.
+fn of_flow<'a, T>(
+    key: &'static str,
+    written: &'a Option<Placed<T>>,
+    flow: FlowKind,
+) -> Option<(&'static str, &'a Place, FlowKind)> {
+    written.as_ref().map(|written| (key, &written.place, flow))
 }
