@@ -41,12 +41,12 @@ pub fn decide(configured: ClientAuthMethod, given: Given, supported: &[String]) 
         // Who brings a key means it to be used.
         ClientAuthMethod::Auto if given.key => ClientAuthMethod::PrivateKeyJwt,
         // Basic is what every server must take (RFC 6749 §2.3.1); others only where the metadata leave nothing else.
-        ClientAuthMethod::Auto if given.secret => match () {
-            () if supports("client_secret_basic") => ClientAuthMethod::Basic,
-            () if supports("client_secret_post") => ClientAuthMethod::Post,
-            () if supports("client_secret_jwt") => ClientAuthMethod::ClientSecretJwt,
-            () => ClientAuthMethod::Basic,
-        },
+        ClientAuthMethod::Auto if given.secret && supports("client_secret_basic") => ClientAuthMethod::Basic,
+        ClientAuthMethod::Auto if given.secret && supports("client_secret_post") => ClientAuthMethod::Post,
+        ClientAuthMethod::Auto if given.secret && supports("client_secret_jwt") => {
+            ClientAuthMethod::ClientSecretJwt
+        }
+        ClientAuthMethod::Auto if given.secret => ClientAuthMethod::Basic,
         ClientAuthMethod::Auto if given.certificate && by_certificate() => ClientAuthMethod::Tls,
         ClientAuthMethod::Auto => ClientAuthMethod::None,
         named => named,

@@ -148,15 +148,8 @@ impl Params {
     /// Everything that an operator gives beside the seed, in a fixed order.
     fn secrets(&self) -> Vec<Secret> {
         let Credentials { secrets, key, assertion, .. } = &self.credentials;
-        let of_the_flow = match &self.flow {
-            Flow::RefreshToken { .. } | Flow::ClientCredentials => [None, None],
-            Flow::JwtBearer { assertion, .. } => [assertion.clone(), None],
-            Flow::TokenExchange(exchange) => {
-                [Some(exchange.subject.0.clone()), exchange.actor.clone().map(|(actor, _)| actor)]
-            }
-        };
-        let one = [key.clone(), assertion.clone()].into_iter().chain(of_the_flow).flatten();
-        secrets.iter().cloned().chain(one).collect()
+        let given = self.flow.given().into_iter().flatten().map(|(_, given)| given);
+        secrets.iter().chain(key).chain(assertion).chain(given).cloned().collect()
     }
 }
 
@@ -257,6 +250,22 @@ pub enum Flow {
     },
     /// `token_exchange` (RFC 8693).
     TokenExchange(Box<TokenExchange>),
+}
+
+impl Flow {
+    /// What it presents instead of a refresh token, by reference, and what people call it.
+    fn given(&self) -> [Option<(&'static str, &Secret)>; 2] {
+        match self {
+            Self::RefreshToken { .. } | Self::ClientCredentials => [None, None],
+            Self::JwtBearer { assertion, .. } => {
+                [assertion.as_ref().map(|assertion| ("assertion", assertion)), None]
+            }
+            Self::TokenExchange(exchange) => [
+                Some(("subject token", &exchange.subject.0)),
+                exchange.actor.as_ref().map(|(actor, _)| ("actor token", actor)),
+            ],
+        }
+    }
 }
 
 /// What is exchanged for what (RFC 8693 §2.1).

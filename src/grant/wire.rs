@@ -121,9 +121,10 @@ fn without_jwts(text: &str) -> String {
         kept.push_str(before);
         let end = after.find(|c| !is_part(c)).unwrap_or(after.len());
         let (jwt, behind) = after.split_at(end);
-        kept.push_str(if jwt.contains('.') { "[JWT]" } else { "eyJ" });
-        if !jwt.contains('.') {
-            kept.push_str(jwt);
+        if jwt.contains('.') {
+            kept.push_str("[JWT]");
+        } else {
+            kept.extend(["eyJ", jwt]);
         }
         rest = behind;
     }

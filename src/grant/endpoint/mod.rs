@@ -120,20 +120,30 @@ impl HttpEndpoint {
             )
         };
         let uri: Uri = document.parse().map_err(|_| unreachable("it is not a URL"))?;
-        let exchange = Exchange {
-            uri,
-            method: Method::GET,
-            headers: HeaderMap::new(),
-            body: zeroize::Zeroizing::default(),
-            tls: &self.tls,
-            clock: &self.clock,
-            connect_to: self.params.connect_to.as_ref(),
-            timeout: self.params.timeout,
-        };
+        let exchange = self.exchange(uri, Method::GET, HeaderMap::new(), zeroize::Zeroizing::default());
         match exchange.run().await {
             Redeemed::Answer(answer) if answer.complete => Ok(answer),
             Redeemed::Answer(_) => Err(unreachable("the answer was cut off")),
             Redeemed::NotSent(why) | Redeemed::Unanswered(why) => Err(unreachable(&why)),
+        }
+    }
+
+    fn exchange(
+        &self,
+        uri: Uri,
+        method: Method,
+        headers: HeaderMap,
+        body: zeroize::Zeroizing<String>,
+    ) -> Exchange<'_> {
+        Exchange {
+            uri,
+            method,
+            headers,
+            body,
+            tls: &self.tls,
+            clock: &self.clock,
+            connect_to: self.params.connect_to.as_ref(),
+            timeout: self.params.timeout,
         }
     }
 }

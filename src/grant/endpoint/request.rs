@@ -35,9 +35,8 @@ pub(super) struct Material {
     secrets: Vec<ClientSecret>,
     key: Option<ClientSecret>,
     client_assertion: Option<ClientSecret>,
-    /// What the flow presents: an assertion, or a subject's token and an actor's.
-    first: Option<ClientSecret>,
-    second: Option<ClientSecret>,
+    /// What the flow presents, in the order of [`Flow::given`].
+    given: [Option<ClientSecret>; 2],
 }
 
 impl Material {
@@ -47,20 +46,12 @@ impl Material {
     /// When one that is needed cannot be read. Of several client secrets one is enough: the other may not be there yet.
     pub(super) fn read(params: &Params) -> Result<Self, RefreshError> {
         let Credentials { secrets, key, assertion, .. } = &params.credentials;
-        let (first, second) = match &params.flow {
-            Flow::RefreshToken { .. } | Flow::ClientCredentials => (None, None),
-            Flow::JwtBearer { assertion, .. } => (read("assertion", assertion.as_ref())?, None),
-            Flow::TokenExchange(exchange) => (
-                read("subject token", Some(&exchange.subject.0))?,
-                read("actor token", exchange.actor.as_ref().map(|(actor, _)| actor))?,
-            ),
-        };
+        let [first, second] = params.flow.given();
         Ok(Self {
+            given: [read(first)?, read(second)?],
             secrets: read_secrets(secrets)?,
-            key: read("client key", key.as_ref())?,
-            client_assertion: read("client assertion", assertion.as_ref())?,
-            first,
-            second,
+            key: read(key.as_ref().map(|key| ("client key", key)))?,
+            client_assertion: read(assertion.as_ref().map(|assertion| ("client assertion", assertion)))?,
         })
     }
 
@@ -78,7 +69,7 @@ impl Material {
         let proofs = self.proofs(method, params, &metadata)?;
         let presents = self.presents(params, &metadata)?;
         let alias = metadata.mtls_token_endpoint.filter(|_| given.certificate);
-        let others = [self.key, self.client_assertion, self.first, self.second].into_iter().flatten();
+        let others = [self.key, self.client_assertion].into_iter().chain(self.given).flatten();
         Ok(Prepared {
             endpoint: alias.unwrap_or(metadata.token_endpoint),
             proofs,
@@ -109,14 +100,14 @@ impl Material {
     }
 
     fn presents(&self, params: &Params, metadata: &Metadata) -> Result<Presents, RefreshError> {
-        Ok(match (&params.flow, &self.first) {
-            (Flow::JwtBearer { .. }, Some(assertion)) => Presents::Assertion(assertion.clone()),
-            (Flow::JwtBearer { subject, .. }, None) => {
+        Ok(match (&params.flow, &self.given) {
+            (Flow::JwtBearer { .. }, [Some(assertion), _]) => Presents::Assertion(assertion.clone()),
+            (Flow::JwtBearer { subject, .. }, [None, _]) => {
                 let subject = subject.clone().unwrap_or_else(|| params.client_id.clone());
                 Presents::Signed(self.signer(params, metadata)?, subject)
             }
-            (Flow::TokenExchange(_), Some(subject)) => {
-                Presents::Exchange(subject.clone(), self.second.clone())
+            (Flow::TokenExchange(_), [Some(subject), actor]) => {
+                Presents::Exchange(subject.clone(), actor.clone())
             }
             _ => Presents::Nothing,
         })
@@ -143,8 +134,9 @@ fn audience(params: &Params, metadata: &Metadata) -> String {
     }
 }
 
-fn read(what: &str, reference: Option<&Secret>) -> Result<Option<ClientSecret>, RefreshError> {
-    reference.map(|reference| reference.read().map_err(|why| unreadable(what, &why))).transpose()
+/// Reads what there is; `what` it is called when it cannot be read.
+fn read(given: Option<(&str, &Secret)>) -> Result<Option<ClientSecret>, RefreshError> {
+    given.map(|(what, reference)| reference.read().map_err(|why| unreadable(what, &why))).transpose()
 }
 
 fn read_secrets(references: &[Secret]) -> Result<Vec<ClientSecret>, RefreshError> {
@@ -195,17 +187,8 @@ impl HttpEndpoint {
         if let Some(authorization) = authorization {
             headers.insert(header::AUTHORIZATION, authorization);
         }
-        let exchange = Exchange {
-            uri: prepared.endpoint.clone(),
-            method: Method::POST,
-            headers,
-            body,
-            tls: &self.tls,
-            clock: &self.clock,
-            connect_to: self.params.connect_to.as_ref(),
-            timeout,
-        };
-        exchange.run().await
+        let exchange = self.exchange(prepared.endpoint.clone(), Method::POST, headers, body);
+        Exchange { timeout, ..exchange }.run().await
     }
 
     /// What the flow needs comes first; what the operator added cannot replace it.
