@@ -246,6 +246,20 @@ fn no_bytes_make_it_panic() {
 }
 
 #[test]
+fn what_looks_like_a_jwt_is_not_repeated_and_the_text_around_it_is() {
+    for (said, shown) in [
+        ("assertion 'eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJhIn0.c2ln-_' was used", "assertion '[JWT]' was used"),
+        ("eyJh.x, eyJi.y", "[JWT], [JWT]"),
+        ("no eyJ here", "no eyJ here"),
+        ("key eyJabc of ours", "key eyJabc of ours"),
+    ] {
+        let body = format!(r#"{{"error":"invalid_client","error_description":"{said}"}}"#);
+        let error = read(&answer(400, &body)).unwrap_err();
+        assert!(error.sentence.contains(&format!("({shown})")), "{error}");
+    }
+}
+
+#[test]
 fn a_server_that_quotes_a_secret_is_not_repeated_not_even_in_part() {
     let (token, secret) = (RefreshToken::new("canary/R1-and-more"), ClientSecret::new("canary-secret"));
     let told = Told { refresh_token: Some(&token), others: std::slice::from_ref(&secret) };
