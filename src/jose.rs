@@ -1,4 +1,4 @@
-//! Signed JSON (RFC 7515): the few algorithms that client assertions and DPoP proofs are signed with.
+//! Signed JSON (RFC 7515): the few algorithms that client assertions are signed with.
 //!
 //! Signing only, straight on aws-lc: nothing here reads or believes a JWT of somebody else's.
 
@@ -6,18 +6,17 @@ use std::fmt;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256,
-    RSA_PSS_SHA256, RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
+    RsaKeyPair,
 };
 use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
-use serde_json::{Map, Value, json};
-use zeroize::Zeroizing;
+use serde_json::{Map, Value};
 
-use crate::secret::{ClientSecret, DpopKeyText};
+use crate::secret::ClientSecret;
 
 /// A signature algorithm (RFC 7518 §3.1, RFC 8037 §3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,27 +113,6 @@ impl SigningKey {
         Self(Kind::Secret(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes()))))
     }
 
-    /// A new P-256 key, and the text that [`SigningKey::from_text`] makes it from again.
-    ///
-    /// # Errors
-    /// When the system has no randomness.
-    pub fn generate() -> Result<(Self, DpopKeyText), KeyError> {
-        let pair =
-            EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|_| KeyError::OtherKind)?;
-        let der = pair.to_pkcs8v1().map_err(|_| KeyError::OtherKind)?;
-        let text = DpopKeyText::new(URL_SAFE_NO_PAD.encode(der.as_ref()));
-        Ok((Self(Kind::P256(pair)), text))
-    }
-
-    /// The key that [`SigningKey::generate`] told this text of.
-    ///
-    /// # Errors
-    /// When it is no such text.
-    pub fn from_text(text: &DpopKeyText) -> Result<Self, KeyError> {
-        let der = Zeroizing::new(URL_SAFE_NO_PAD.decode(text.expose()).map_err(|_| KeyError::NotPem)?);
-        p256(&der).map(Self).ok_or(KeyError::OtherKind)
-    }
-
     /// What it can sign with; the one to use when nobody says otherwise comes first.
     #[must_use]
     pub fn algorithms(&self) -> &'static [Algorithm] {
@@ -144,17 +122,6 @@ impl SigningKey {
             Kind::Rsa(_) => &[Algorithm::Rs256, Algorithm::Ps256],
             Kind::Ed25519(_) => &[Algorithm::EdDsa],
         }
-    }
-
-    /// The public half of a P-256 key as a JWK with its required members, in the order that RFC 7638 hashes.
-    #[must_use]
-    pub fn public_jwk(&self) -> Option<Value> {
-        let Kind::P256(pair) = &self.0 else { return None };
-        // An uncompressed point: 4, then both coordinates (SEC 1 §2.3.3).
-        let (x, y) = pair.public_key().as_ref().get(1..65)?.split_at(32);
-        Some(json!({
-            "crv": "P-256", "kty": "EC", "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y),
-        }))
     }
 
     /// A JWT in its compact form; `alg` is added to the header. RSA takes milliseconds: not on a thread that serves.
@@ -175,10 +142,7 @@ impl SigningKey {
     }
 
     /// The signing input with its signature after it.
-    ///
-    /// # Errors
-    /// As [`SigningKey::jwt`].
-    pub fn seal(&self, algorithm: Algorithm, mut input: String) -> Result<String, KeyError> {
+    fn seal(&self, algorithm: Algorithm, mut input: String) -> Result<String, KeyError> {
         let signature = self.sign(algorithm, input.as_bytes()).ok_or(KeyError::OtherAlgorithm)?;
         input.push('.');
         input.push_str(&encoded(&signature));
@@ -217,12 +181,11 @@ fn ed25519(der: &[u8]) -> Option<Kind> {
 }
 
 /// Base64url without padding, as every part of a JWT is written (RFC 7515 §2).
-#[must_use]
-pub fn encoded(bytes: &[u8]) -> String {
+fn encoded(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// A SHA-256, encoded: `ath` of a DPoP proof (RFC 9449 §4.2), the thumbprint of a certificate.
+/// A SHA-256, encoded: the thumbprint of a certificate.
 #[must_use]
 pub fn encoded_sha256(bytes: &[u8]) -> String {
     encoded(digest::digest(&digest::SHA256, bytes).as_ref())
@@ -234,8 +197,11 @@ pub(crate) mod tests {
     use aws_lc_rs::rsa::KeySize;
     use aws_lc_rs::signature::{
         ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED_SIGNING, ED25519, EcdsaSigningAlgorithm,
-        RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm,
+        KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey,
+        VerificationAlgorithm,
     };
+
+    use serde_json::json;
 
     use super::*;
 
@@ -302,7 +268,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_key_signs_with_its_own_algorithms_alone() {
-        let (key, _) = SigningKey::generate().unwrap();
+        let key = SigningKey(Kind::P256(ec(&ECDSA_P256_SHA256_FIXED_SIGNING)));
         assert!(key.jwt(Algorithm::Rs256, Map::new(), &json!({})).is_err());
     }
 
@@ -326,14 +292,5 @@ pub(crate) mod tests {
         assert_eq!(row(&pem("PRIVATE KEY", p384.as_ref())), KeyError::OtherKind);
         assert_eq!(row(&pem("ENCRYPTED PRIVATE KEY", b"anything")), KeyError::Encrypted);
         assert_eq!(row(&pem("CERTIFICATE", b"anything")), KeyError::NotPem);
-    }
-
-    #[test]
-    fn a_generated_key_comes_back_from_its_text() {
-        let (key, text) = SigningKey::generate().unwrap();
-        let again = SigningKey::from_text(&text).unwrap();
-        assert_eq!(key.public_jwk(), again.public_jwk());
-        assert!(SigningKey::from_text(&DpopKeyText::new("rubbish")).is_err());
-        assert!(!format!("{key:?} {text:?}").contains(text.expose()));
     }
 }

@@ -65,10 +65,6 @@ secret_text! {
     /// A client secret (RFC 6749 §2.3.1).
     ClientSecret
 }
-secret_text! {
-    /// The private key that a grant's DPoP proofs are signed with (RFC 9449): PKCS#8, in base64url.
-    DpopKeyText
-}
 
 /// SHA-256 of a secret, in hex. Safe to keep beside the secret's successor and to compare; not a secret, provided that
 /// the secret has entropy of its own, as tokens have.

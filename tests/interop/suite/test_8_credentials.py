@@ -137,8 +137,7 @@ roots = "file"{certificate}
         """What the test above rests on: the upstream looks."""
         bearerd = self.start("tls", self.seeded("tls", METHODS["tls"]), WITH_CERTIFICATE)
         self.assert_serves_through_renewals("tls", bearerd, 1)
-        token = self.server.report()["redeems"]["tls"]
-        self.assertGreater(token, 1)
+        self.assertGreater(self.server.report()["redeems"]["tls"], 1)
         self.assertEqual(bearerd.stop(), 0)
         # The same record, and no certificate to show: the stored token is of no use upstream.
         (self.folder / "proxy.toml").write_text((self.folder / "proxy.toml").read_text().replace(WITH_CERTIFICATE, "").replace(METHODS["tls"], ""))
