@@ -11,7 +11,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsConnector;
 
-use crate::secret::{ClientSecret, Fingerprint, Secret};
+use crate::secret::{ClientSecret, Secret};
 
 /// What `[tls]` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,7 +60,7 @@ struct Shared {
     params: Params,
     connectors: ArcSwap<Connectors>,
     /// What the files held when the configurations were made of them.
-    made_of: Mutex<Option<Fingerprint>>,
+    made_of: Mutex<Files>,
     /// What was last told of files that cannot be used.
     told: Mutex<String>,
 }
@@ -82,7 +82,7 @@ impl Tls {
         Ok(Self(Arc::new(Shared {
             params: params.clone(),
             connectors,
-            made_of: Mutex::new(files.fingerprint()),
+            made_of: Mutex::new(files),
             told: Mutex::default(),
         })))
     }
@@ -129,12 +129,12 @@ impl Tls {
     pub fn reread(&self) -> Result<bool, TlsError> {
         let files = Files::read(&self.0.params)?;
         let mut made_of = self.0.made_of.lock().unwrap_or_else(PoisonError::into_inner);
-        if *made_of == files.fingerprint() {
+        if *made_of == files {
             return Ok(false);
         }
         // Whole configurations: a session that an earlier certificate began is not resumed for this one.
         self.0.connectors.store(Arc::new(Connectors::build(&self.0.params, &files)?));
-        *made_of = files.fingerprint();
+        *made_of = files;
         Ok(true)
     }
 
@@ -156,6 +156,7 @@ impl fmt::Debug for Tls {
 }
 
 /// What the files hold.
+#[derive(PartialEq)]
 struct Files {
     authorities: Vec<CertificateDer<'static>>,
     client: Option<(Vec<CertificateDer<'static>>, ClientSecret)>,
@@ -171,15 +172,6 @@ impl Files {
             None => None,
         };
         Ok(Self { authorities: authorities.unwrap_or_default(), client })
-    }
-
-    /// Names what they hold; `None` where no file is configured.
-    fn fingerprint(&self) -> Option<Fingerprint> {
-        let chain = self.client.iter().flat_map(|(chain, _)| chain);
-        let hex = |der: &CertificateDer<'_>| ClientSecret::new(format!("{:x?}", der.as_ref()));
-        let certificates = self.authorities.iter().chain(chain).map(hex);
-        let keys = self.client.iter().map(|(_, key)| key.clone());
-        Fingerprint::of_all(&certificates.chain(keys).collect::<Vec<_>>())
     }
 }
 
