@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+/// The program's files below this folder of src, without their tests.
+pub(crate) fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut pending = vec![root.join(folder)];
     let mut found = Vec::new();

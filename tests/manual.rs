@@ -1,8 +1,10 @@
-//! What README and manual name is there: files, codes and metrics that a reader will look for.
+//! What README and manual name is there: files, codes and keys that a reader will look for.
 
 use std::path::Path;
 
 use bearerd::config::keys;
+
+use crate::layers;
 
 fn read(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
@@ -40,18 +42,7 @@ fn every_file_that_is_named_is_there() {
 
 #[test]
 fn every_code_and_key_that_the_manual_names_is_the_programs_own() {
-    let mut source = String::new();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                source += &std::fs::read_to_string(path).unwrap();
-            }
-        }
-    }
+    let source: String = layers::sources("").into_iter().map(|(_, text)| text).collect();
     let is_word = |word: &&str| {
         word.contains('_') && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
     };

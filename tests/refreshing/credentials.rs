@@ -5,23 +5,16 @@ use bearerd::grant::{ClientAuthMethod, Flow, TokenExchange};
 use bearerd::jose::Algorithm;
 use bearerd::tls::{Certificate, Roots};
 use bearerd::{clock::Clock, tls};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::bench::Bench;
 use crate::support::authorization_server::{AuthorizationServer, Client, Exchange, Proof};
 use crate::support::certificates::Authority;
 use crate::support::keys::Key;
-use crate::support::random;
+use crate::support::{jwt, random};
 
 /// A secret that breaks whoever forgets to encode it.
 const ODD: &str = "p+ %ä:x";
-
-/// The part of a JWT before the first dot, or between the dots.
-fn part(jwt: &str, index: usize) -> Value {
-    use base64::Engine as _;
-    let part = jwt.split('.').nth(index).unwrap();
-    serde_json::from_slice(&base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
-}
 
 fn assertion(redeem: &Exchange) -> &str {
     redeem.parameter("client_assertion").unwrap()
@@ -76,7 +69,7 @@ async fn a_key_signs_with_what_it_and_the_server_know() {
         let bench = bench.start().await;
         bench.is(State::Active).await;
         let redeems = server.wait_for_redeems(2).await;
-        let header = part(assertion(&redeems[0]), 0);
+        let header = jwt::part(assertion(&redeems[0]), 0).unwrap();
         assert_eq!((&header["alg"], &header["kid"]), (&json!(expected), &json!("2026-11")));
         assert_eq!(redeems[0].parameter("client_id"), Some("billing"), "some servers look for nothing else");
         assert_ne!(assertion(&redeems[0]), assertion(&redeems[1]));
@@ -213,7 +206,7 @@ async fn an_assertion_is_signed_about_the_subject_for_each_token() {
     let bench = bench.start().await;
     let redeems = server.wait_for_redeems(2).await;
     bench.is(State::Active).await;
-    let claims = part(redeems[0].parameter("assertion").unwrap(), 1);
+    let claims = jwt::part(redeems[0].parameter("assertion").unwrap(), 1).unwrap();
     assert_eq!((&claims["iss"], &claims["sub"]), (&json!("robot"), &json!("alice@example.com")));
     assert_eq!(claims["scope"], "a b");
 }

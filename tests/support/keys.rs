@@ -12,8 +12,10 @@ use aws_lc_rs::signature::{
     VerificationAlgorithm,
 };
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+
+use super::jwt;
 
 /// A key pair. Clones are the same one.
 #[derive(Clone)]
@@ -57,10 +59,8 @@ impl Key {
     /// A JWT of these claims, as the owner of a P-256 key would sign it.
     pub(crate) fn jwt(&self, claims: &Value) -> String {
         let Pair::P256(pair) = &*self.0 else { panic!("only P-256 signs here") };
-        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let input = format!("{}.{}", part(&json!({ "alg": "ES256", "typ": "JWT" })), part(claims));
-        let signature = pair.sign(&SystemRandom::new(), input.as_bytes()).unwrap();
-        format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
+        let input = jwt::signing_input(&json!({ "alg": "ES256", "typ": "JWT" }), claims);
+        jwt::sealed(&input, pair.sign(&SystemRandom::new(), input.as_bytes()).unwrap())
     }
 
     /// Whether it has signed `message` with the algorithm of this name.

@@ -21,6 +21,7 @@ pub(crate) mod canaries;
 pub(crate) mod certificates;
 pub(crate) mod fault_proxy;
 pub(crate) mod http;
+pub(crate) mod jwt;
 pub(crate) mod keys;
 #[cfg(test)] // only tests know where the binary is
 pub(crate) mod process;

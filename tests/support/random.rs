@@ -1,8 +1,8 @@
 //! Texts that nobody can guess, in the shapes that servers give them; and chance that can be had again.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+
+use super::jwt;
 
 /// `length` letters and digits.
 pub(crate) fn alphanumeric(length: usize) -> String {
@@ -24,8 +24,7 @@ pub(crate) fn uuid() -> String {
 /// The shape of a JWT signed with RS256; the signature is noise.
 pub(crate) fn jwt(typ: &str, claims: &Value) -> String {
     let header = json!({ "alg": "RS256", "kid": "test-key", "typ": typ });
-    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    format!("{}.{}.{}", part(&header), part(claims), URL_SAFE_NO_PAD.encode(bytes(256)))
+    jwt::sealed(&jwt::signing_input(&header, claims), bytes(256))
 }
 
 /// Chance that can be had again: the same seed brings the same draws (SplitMix64).

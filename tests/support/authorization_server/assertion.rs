@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::options::{Client, Proof};
 use super::{Shared, now};
+use crate::support::jwt;
 
 /// How long an assertion may be good, in seconds: one use, at once.
 const LONGEST_LIFE: u64 = 300;
@@ -21,12 +22,10 @@ pub(super) struct Jwt<'a> {
 
 impl<'a> Jwt<'a> {
     pub(super) fn of(text: &'a str) -> Option<Self> {
-        let (input, signature) = text.rsplit_once('.')?;
-        let (header, claims) = input.split_once('.')?;
-        let json = |part: &str| serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok();
+        let (input, signature) = text.rsplit_once('.').filter(|_| text.split('.').count() == 3)?;
         Some(Self {
-            header: json(header)?,
-            claims: json(claims)?,
+            header: jwt::part(text, 0)?,
+            claims: jwt::part(text, 1)?,
             input,
             signature: URL_SAFE_NO_PAD.decode(signature).ok()?,
         })
