@@ -1,4 +1,4 @@
-//! Signed JSON (RFC 7515): the few algorithms that client assertions are signed with.
+//! Signed JSON (RFC 7515): the few algorithms that client assertions and proofs of possession are signed with.
 //!
 //! Signing only, straight on aws-lc: nothing here reads or believes a JWT of somebody else's.
 
@@ -6,17 +6,18 @@ use std::fmt;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
-    RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256,
+    RSA_PSS_SHA256, RsaKeyPair,
 };
 use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
 
-use crate::secret::ClientSecret;
+use crate::secret::{ClientSecret, DpopKey};
 
 /// A signature algorithm (RFC 7518 §3.1, RFC 8037 §3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +114,21 @@ impl SigningKey {
         Self(Kind::Secret(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes()))))
     }
 
+    /// A new key on P-256, as text: PKCS#8 in PEM, of which [`SigningKey::from_pem`] makes the key again.
+    ///
+    /// # Errors
+    /// When the system gives no randomness.
+    pub fn generate() -> Result<DpopKey, KeyError> {
+        let pair =
+            EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|_| KeyError::OtherKind)?;
+        let der = pair.to_pkcs8v1().map_err(|_| KeyError::OtherKind)?;
+        let body = Zeroizing::new(STANDARD.encode(der.as_ref()));
+        Ok(DpopKey::new(format!(
+            "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+            body.as_str()
+        )))
+    }
+
     /// What it can sign with; the one to use when nobody says otherwise comes first.
     #[must_use]
     pub fn algorithms(&self) -> &'static [Algorithm] {
@@ -122,6 +138,15 @@ impl SigningKey {
             Kind::Rsa(_) => &[Algorithm::Rs256, Algorithm::Ps256],
             Kind::Ed25519(_) => &[Algorithm::EdDsa],
         }
+    }
+
+    /// The public half of a key on P-256 as a JWK with its required members alone, in the order that RFC 7638 §3.2 hashes.
+    #[must_use]
+    pub fn public_jwk(&self) -> Option<Value> {
+        let Kind::P256(pair) = &self.0 else { return None };
+        // An uncompressed point: 4, then both coordinates (SEC 1 §2.3.3).
+        let (x, y) = pair.public_key().as_ref().get(1..65)?.split_at(32);
+        Some(json!({ "crv": "P-256", "kty": "EC", "x": encoded(x), "y": encoded(y) }))
     }
 
     /// A JWT in its compact form; `alg` is added to the header. RSA takes milliseconds: not on a thread that serves.
@@ -142,7 +167,10 @@ impl SigningKey {
     }
 
     /// The signing input with its signature after it.
-    fn seal(&self, algorithm: Algorithm, mut input: String) -> Result<String, KeyError> {
+    ///
+    /// # Errors
+    /// As [`SigningKey::jwt`].
+    pub fn seal(&self, algorithm: Algorithm, mut input: String) -> Result<String, KeyError> {
         let signature = self.sign(algorithm, input.as_bytes()).ok_or(KeyError::OtherAlgorithm)?;
         input.push('.');
         input.push_str(&encoded(&signature));
@@ -181,11 +209,12 @@ fn ed25519(der: &[u8]) -> Option<Kind> {
 }
 
 /// Base64url without padding, as every part of a JWT is written (RFC 7515 §2).
-fn encoded(bytes: &[u8]) -> String {
+#[must_use]
+pub fn encoded(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// A SHA-256, encoded: the thumbprint of a certificate.
+/// A SHA-256, encoded: the thumbprint of a certificate or key, the hash of a token.
 #[must_use]
 pub fn encoded_sha256(bytes: &[u8]) -> String {
     encoded(digest::digest(&digest::SHA256, bytes).as_ref())
@@ -197,11 +226,8 @@ pub(crate) mod tests {
     use aws_lc_rs::rsa::KeySize;
     use aws_lc_rs::signature::{
         ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED_SIGNING, ED25519, EcdsaSigningAlgorithm,
-        KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey,
-        VerificationAlgorithm,
+        RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm,
     };
-
-    use serde_json::json;
 
     use super::*;
 

@@ -11,7 +11,7 @@
 //! | what the caller sees when there is no token | [`proxy::error`] |
 //! | when the next refresh is | [`grant::schedule`] |
 //! | what is sent to the token endpoint, and how its answer is read | [`grant::wire`], [`grant::client_auth`] |
-//! | how assertions are signed | [`jose`] |
+//! | how assertions and proofs are signed | [`jose`], [`dpop`] |
 //! | redeem, save, publish | [`grant::refresher`] |
 //! | which seed or record counts | [`grant::lineage`] |
 //! | when a rotated refresh token is on disk | [`store`], `file` |
@@ -25,6 +25,7 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod dpop;
 pub mod grant;
 pub mod jose;
 pub mod manual;

@@ -66,6 +66,11 @@ secret_text! {
     ClientSecret
 }
 
+secret_text! {
+    /// The private key that a grant's tokens are bound to (RFC 9449), in PEM.
+    DpopKey
+}
+
 /// SHA-256 of a secret, in hex. Safe to keep beside the secret's successor and to compare; not a secret, provided that
 /// the secret has entropy of its own, as tokens have.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
