@@ -7,10 +7,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::Method;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::{Notify, watch};
 
 use crate::clock::{Clock, Moment};
+use crate::dpop::{ProofKey, Rapport, TokenHash};
+use crate::jose::KeyError;
 use crate::secret::AccessTokenText;
 
 /// How many requests may wait for one grant's token; more are answered at once (R17).
@@ -48,16 +51,36 @@ impl fmt::Display for GrantName {
 pub struct AccessToken {
     generation: u64,
     text: AccessTokenText,
-    bearer: HeaderValue,
+    /// The credential with the token's own scheme before it.
+    value: HeaderValue,
     expires: Moment,
-    binding: Binding,
+    bound: Option<Bound>,
+}
+
+/// What the proofs beside a bound token are made with.
+#[derive(Clone)]
+struct Bound {
+    key: Arc<ProofKey>,
+    hash: TokenHash,
 }
 
 /// Whether a token needs a proof of possession beside it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Binding {
     /// A bearer token (RFC 6750).
     None,
+    /// A token that is bound to a key (RFC 9449).
+    Dpop(Arc<ProofKey>),
+}
+
+impl Binding {
+    /// The scheme of such a token's credentials.
+    fn scheme(&self) -> &'static str {
+        match self {
+            Self::None => "Bearer",
+            Self::Dpop(_) => "DPoP",
+        }
+    }
 }
 
 /// The token's text cannot stand in a header: it is empty, or holds a byte outside visible ASCII (R35).
@@ -73,13 +96,30 @@ impl fmt::Display for IllegalTokenText {
 impl std::error::Error for IllegalTokenText {}
 
 impl AccessToken {
-    /// A bearer token that counts as expired from `expires` on; the header value is built here, once.
+    /// A token that counts as expired from `expires` on; the header value is built here, once.
     ///
     /// # Errors
     /// When the text is not one or more visible ASCII characters.
+    pub fn new(
+        text: AccessTokenText,
+        binding: Binding,
+        generation: u64,
+        expires: Moment,
+    ) -> Result<Self, IllegalTokenText> {
+        let value = sensitive(binding.scheme(), text.expose()).ok_or(IllegalTokenText)?;
+        let bound = match binding {
+            Binding::None => None,
+            Binding::Dpop(key) => Some(Bound { key, hash: TokenHash::of(&text) }),
+        };
+        Ok(Self { generation, text, value, expires, bound })
+    }
+
+    /// A bearer token.
+    ///
+    /// # Errors
+    /// As [`AccessToken::new`].
     pub fn bearer(text: AccessTokenText, generation: u64, expires: Moment) -> Result<Self, IllegalTokenText> {
-        let bearer = sensitive("Bearer", text.expose()).ok_or(IllegalTokenText)?;
-        Ok(Self { generation, text, bearer, expires, binding: Binding::None })
+        Self::new(text, Binding::None, generation, expires)
     }
 
     /// Counts up with each token that this grant publishes in this process; tells a doubted token from its successor.
@@ -96,17 +136,32 @@ impl AccessToken {
 
     /// Whether the token needs a proof beside it.
     #[must_use]
-    pub fn binding(&self) -> Binding {
-        self.binding
+    pub fn is_bound(&self) -> bool {
+        self.bound.is_some()
+    }
+
+    /// The proof that has to stand beside this token on one request to `target`; none for a bearer token.
+    ///
+    /// # Errors
+    /// When the key does not sign.
+    pub fn prove(
+        &self,
+        method: &Method,
+        target: &str,
+        rapport: &Rapport,
+        now: Moment,
+    ) -> Result<Option<HeaderValue>, KeyError> {
+        let Some(Bound { key, hash }) = &self.bound else { return Ok(None) };
+        key.prove(method, target, Some(hash), rapport, now).map(Some)
     }
 
     /// Replaces whatever the caller sent in the credential's field with this token: the last step before sending.
     pub fn authorize(&self, headers: &mut HeaderMap, credential: &Credential) {
         let value = match &credential.scheme {
-            Scheme::Bearer => Some(self.bearer.clone()),
+            Scheme::OfToken => Some(self.value.clone()),
             Scheme::Other(scheme) => sensitive(scheme, self.text.expose()),
         };
-        // `sensitive` fails only on a text that `bearer` has refused, or a scheme that `Credential::new` has.
+        // `sensitive` fails only on a text that `new` has refused, or a scheme that `Credential::new` has.
         match value {
             Some(value) => drop(headers.insert(&credential.header, value)),
             None => drop(headers.remove(&credential.header)),
@@ -147,7 +202,8 @@ pub struct Credential {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Scheme {
-    Bearer,
+    /// `Bearer`, or `DPoP` for a token that is bound to a key (RFC 9449 §7.1).
+    OfToken,
     Other(Box<str>),
 }
 
@@ -157,7 +213,7 @@ impl Credential {
     #[must_use]
     pub fn new(header: HeaderName, scheme: &str) -> Option<Self> {
         let legal = scheme.bytes().all(|byte| byte.is_ascii_graphic());
-        let scheme = if scheme == "Bearer" { Scheme::Bearer } else { Scheme::Other(scheme.into()) };
+        let scheme = if scheme == "Bearer" { Scheme::OfToken } else { Scheme::Other(scheme.into()) };
         legal.then_some(Self { header, scheme })
     }
 
@@ -170,7 +226,7 @@ impl Credential {
 
 impl Default for Credential {
     fn default() -> Self {
-        Self { header: AUTHORIZATION, scheme: Scheme::Bearer }
+        Self { header: AUTHORIZATION, scheme: Scheme::OfToken }
     }
 }
 

@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 
-use super::error::ProxyError;
-use crate::clock::Clock;
+use super::error::{Code, ProxyError};
+use crate::clock::{Clock, Moment};
+use crate::dpop::{DPOP, Rapport};
 use crate::token::{AccessToken, Credential, GrantName, Reader};
 
 /// Authorizes the sendings of one request, of which there may be several.
@@ -33,6 +34,36 @@ impl Authorizer<'_> {
         }
         token.authorize(headers, self.credential);
         Ok(())
+    }
+
+    /// Whether the token needs a proof beside it (RFC 9449).
+    pub(super) fn is_bound(&self) -> bool {
+        self.token.borrow().is_bound()
+    }
+
+    /// Puts a proof beside the bound token of a request to `target`.
+    ///
+    /// # Errors
+    /// When its key does not sign: without a proof the token is of no use, and is not sent.
+    #[cold]
+    pub(super) fn prove(
+        &self,
+        method: &Method,
+        target: &str,
+        rapport: &Rapport,
+        headers: &mut HeaderMap,
+    ) -> Result<(), ProxyError> {
+        let proof = self.token.borrow().prove(method, target, rapport, self.clock.now());
+        let unsigned = |_| ProxyError::new(Code::Internal, "The token's key signed no proof of possession.");
+        if let Some(proof) = proof.map_err(unsigned)? {
+            headers.insert(DPOP, proof);
+        }
+        Ok(())
+    }
+
+    /// Now, by the clock that tokens are judged by.
+    pub(super) fn now(&self) -> Moment {
+        self.clock.now()
     }
 
     /// Sends this token from now on.

@@ -3,37 +3,58 @@
 use http::HeaderMap;
 use http::header::WWW_AUTHENTICATE;
 
+use crate::dpop::Refusal;
+
 /// Whether a 401 with these headers may be taken to mean the token, so that another one may help: unless the scheme of
 /// the token names another error than `invalid_token` (RFC 6750 §3.1), such as a scope that no token will have.
 pub(super) fn refuses_token(headers: &HeaderMap) -> bool {
-    let mut names_another = false;
-    for value in headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()) {
-        let mut is_ours = false;
-        let mut error = None;
-        for item in items(value) {
-            let Some((scheme, first)) = begun(item) else {
-                if is_ours && let Some(named) = parameter(item, "error") {
-                    error = Some(named);
-                }
-                continue;
-            };
-            if is_ours && is_about_token(error.as_deref()) {
-                return true;
-            }
-            names_another |= is_ours;
-            is_ours = ["bearer", "dpop"].iter().any(|ours| scheme.eq_ignore_ascii_case(ours));
-            error = parameter(first, "error").filter(|_| is_ours);
-        }
-        if is_ours && is_about_token(error.as_deref()) {
-            return true;
-        }
-        names_another |= is_ours;
-    }
-    !names_another
+    let ours: Vec<Challenge> = challenges(headers).into_iter().filter(Challenge::is_of_a_token).collect();
+    let is_about_token =
+        |challenge: &Challenge| challenge.error.as_deref().is_none_or(|error| error == "invalid_token");
+    ours.is_empty() || ours.iter().any(is_about_token)
 }
 
-fn is_about_token(error: Option<&str>) -> bool {
-    error.is_none_or(|error| error == "invalid_token")
+/// Whether a 401 with these headers refuses the proof beside a bound token rather than the token (RFC 9449 §7.1, §9).
+pub(super) fn refuses_proof(headers: &HeaderMap) -> Option<Refusal> {
+    let challenges = challenges(headers);
+    let mut of_dpop = challenges.iter().filter(|challenge| challenge.scheme == "dpop");
+    of_dpop.find_map(|challenge| Refusal::of(challenge.error.as_deref()?))
+}
+
+/// One challenge: its scheme in lower case, and the `error` among its own parameters.
+struct Challenge {
+    scheme: String,
+    error: Option<String>,
+}
+
+impl Challenge {
+    fn is_of_a_token(&self) -> bool {
+        ["bearer", "dpop"].contains(&self.scheme.as_str())
+    }
+}
+
+/// The challenges, in order: several may stand in one field, and several fields in one head.
+fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
+    let mut found: Vec<Challenge> = Vec::new();
+    for value in headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()) {
+        let before = found.len();
+        for item in items(value) {
+            let parameters = match begun(item) {
+                Some((scheme, first)) => {
+                    found.push(Challenge { scheme: scheme.to_ascii_lowercase(), error: None });
+                    first
+                }
+                None => item,
+            };
+            // What stands before the first scheme of a field belongs to none.
+            if let Some(challenge) = found.get_mut(before..).and_then(<[Challenge]>::last_mut)
+                && let Some(error) = parameter(parameters, "error")
+            {
+                challenge.error = Some(error);
+            }
+        }
+    }
+    found
 }
 
 /// What stands between commas, of which those in quotes are none.
@@ -116,6 +137,26 @@ mod tests {
                 headers.append(WWW_AUTHENTICATE, value.parse().unwrap());
             }
             assert_eq!(refuses_token(&headers), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn a_401_refuses_the_proof_when_its_own_scheme_says_so() {
+        let rows: [(&[&str], Option<Refusal>); 7] = [
+            (&["DPoP error=\"use_dpop_nonce\", error_description=\"x\""], Some(Refusal::NeedsNonce)),
+            (&["Bearer, dpop algs=\"ES256\", error=invalid_dpop_proof"], Some(Refusal::Invalid)),
+            (&["Basic realm=\"x\"", "DPoP error=\"use_dpop_nonce\""], Some(Refusal::NeedsNonce)),
+            (&["Bearer error=\"use_dpop_nonce\""], None),
+            (&["DPoP error=\"invalid_token\""], None),
+            (&["DPoP, Bearer error=\"invalid_dpop_proof\""], None),
+            (&[], None),
+        ];
+        for (values, expected) in rows {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(WWW_AUTHENTICATE, value.parse().unwrap());
+            }
+            assert_eq!(refuses_proof(&headers), expected, "{values:?}");
         }
     }
 }

@@ -152,8 +152,8 @@ impl Proxy {
         headers::prepare_request(&mut head, self.setup.params.via)?;
         route.upstream.aim(&mut head, target, &body);
         let request = Request::from_parts(head, body);
-        let terms = route.terms(request.method());
-        let (mut answer, spare) = route.upstream.send(request, &authorizer, terms).await?;
+        let terms = route.terms(request.method(), &authorizer);
+        let (mut answer, spare) = route.send(request, &authorizer, terms).await?;
         if answer.0.status() == StatusCode::UNAUTHORIZED {
             answer = Box::pin(self.refused(route, &authorizer, answer, spare)).await?;
         }
@@ -166,35 +166,37 @@ impl Proxy {
         Ok(response.map(|body| Body::from_upstream(body, hold, silence)))
     }
 
-    /// The upstream answered 401: if that may mean the token, the token is doubted, and the request is sent once more with
-    /// its successor, if it can be and there is one. Once: a 401 to that one passes, as does every other.
+    /// The upstream answered 401. If it took no proof, the request is sent once more with the next, where that will be
+    /// another. If the 401 may mean the token, the token is doubted, and the request is sent once more with its successor,
+    /// if it can be and there is one. Each once: a 401 to that one passes, as does every other.
     async fn refused(
         &self,
         route: &Route,
         authorizer: &Authorizer<'_>,
-        answer: upstream::Answer,
-        spare: Option<Spare>,
+        mut answer: upstream::Answer,
+        mut spare: Option<Spare>,
     ) -> Result<upstream::Answer, ProxyError> {
+        if route.is_to_prove_anew(authorizer, answer.0.headers()) {
+            let Some(held) = route.held(spare) else { return Ok(answer) };
+            (answer, spare) = route.send_again(held, answer, authorizer, true).await?;
+            if answer.0.status() != StatusCode::UNAUTHORIZED {
+                route.series.retried(Retried::Recovered);
+                return Ok(answer);
+            }
+        }
         if !route.doubts(authorizer, answer.0.headers()) {
             return Ok(answer);
         }
-        let Some(spare) = spare else { return Ok(answer) };
-        if !spare.is_held() {
-            route.series.retried(Retried::BodyNotHeld);
-            return Ok(answer);
-        }
+        // A bound token's request is kept for the sake of its proof, whatever is to be done about the token.
+        let spare = spare.filter(|spare| route.params.on_401.replays(spare.method()));
+        let Some(held) = route.held(spare) else { return Ok(answer) };
         let Some(token) = route.reader.successor(authorizer.generation(), self.limits().token_wait).await
         else {
             route.series.retried(Retried::NoSuccessor);
             return Ok(answer);
         };
         authorizer.replace(token);
-        let (response, hold) = answer;
-        // First, because a connection goes on only after a body that was sent to its end.
-        Body::from_upstream(response.into_body(), hold, None).spill();
-        let request = spare.again().ok_or_else(fault)?;
-        let terms = upstream::Terms { replay: false, ..route.terms(request.method()) };
-        let (answer, _) = route.upstream.send(request, authorizer, terms).await?;
+        let (answer, _) = route.send_again(held, answer, authorizer, false).await?;
         let is_refused = answer.0.status() == StatusCode::UNAUTHORIZED;
         route.series.retried(if is_refused { Retried::StillRefused } else { Retried::Recovered });
         Ok(answer)
@@ -211,9 +213,14 @@ impl Proxy {
         headers::prepare_request(&mut head, self.setup.params.via)?;
         route.upstream.aim_http1(&mut head, target);
         upgrade::ask(&mut head.headers);
-        let request = Request::from_parts(head, RequestBody::none());
-        let limit = route.params.response_timeout;
-        let answer = route.upstream.send_alone(request, authorizer, limit).await?;
+        let again = authorizer.is_bound().then(|| head.clone());
+        let mut answer = route.switch(head, authorizer).await?;
+        if let Some(head) = again
+            && answer.0.status() == StatusCode::UNAUTHORIZED
+            && route.is_to_prove_anew(authorizer, answer.0.headers())
+        {
+            answer = route.switch(head, authorizer).await?;
+        }
         if answer.0.status() == StatusCode::UNAUTHORIZED {
             route.doubts(authorizer, answer.0.headers());
         }
@@ -329,9 +336,74 @@ impl Route {
         refused
     }
 
-    /// How a request of this method is sent for the first time.
-    fn terms(&self, method: &Method) -> upstream::Terms {
-        upstream::Terms { limit: self.params.response_timeout, replay: self.params.on_401.replays(method) }
+    /// Whether the 401 of these headers is about the proof beside the token, and the next proof will be another.
+    #[cold]
+    fn is_to_prove_anew(&self, authorizer: &Authorizer<'_>, headers: &HeaderMap) -> bool {
+        let refusal = challenge::refuses_proof(headers).filter(|_| authorizer.is_bound());
+        refusal.is_some_and(|refusal| self.upstream.heed(refusal, headers, authorizer.now()))
+    }
+
+    /// How a request of this method is sent for the first time. A proof may be refused for want of a nonce, which the
+    /// caller can do nothing about.
+    fn terms(&self, method: &Method, authorizer: &Authorizer<'_>) -> upstream::Terms {
+        let replay = self.params.on_401.replays(method) || authorizer.is_bound();
+        upstream::Terms { limit: self.params.response_timeout, replay }
+    }
+
+    /// Sends a request, and hears what the answer says of the next proof.
+    async fn send(
+        &self,
+        request: Request<RequestBody>,
+        authorizer: &Authorizer<'_>,
+        terms: upstream::Terms,
+    ) -> Result<(upstream::Answer, Option<Spare>), ProxyError> {
+        let sent = self.upstream.send(request, authorizer, terms).await;
+        if let Ok((answer, _)) = &sent
+            && authorizer.is_bound()
+        {
+            self.upstream.hear(answer.0.headers());
+        }
+        sent
+    }
+
+    /// What it takes to send a request again, if there is all of it.
+    fn held(&self, spare: Option<Spare>) -> Option<Spare> {
+        let spare = spare?;
+        if !spare.is_held() {
+            self.series.retried(Retried::BodyNotHeld);
+            return None;
+        }
+        Some(spare)
+    }
+
+    /// Sends a request once more, in place of its answer; once again only where that is said.
+    async fn send_again(
+        &self,
+        spare: Spare,
+        (response, hold): upstream::Answer,
+        authorizer: &Authorizer<'_>,
+        replay: bool,
+    ) -> Result<(upstream::Answer, Option<Spare>), ProxyError> {
+        // First, because a connection goes on only after a body that was sent to its end.
+        Body::from_upstream(response.into_body(), hold, None).spill();
+        let request = spare.again().ok_or_else(fault)?;
+        let terms = upstream::Terms { replay, limit: self.params.response_timeout };
+        self.send(request, authorizer, terms).await
+    }
+
+    /// Sends a request to switch protocols.
+    async fn switch(
+        &self,
+        head: http::request::Parts,
+        authorizer: &Authorizer<'_>,
+    ) -> Result<upstream::Answer, ProxyError> {
+        let request = Request::from_parts(head, RequestBody::none());
+        let limit = self.params.response_timeout;
+        let answer = self.upstream.send_alone(request, authorizer, limit).await?;
+        if authorizer.is_bound() {
+            self.upstream.hear(answer.0.headers());
+        }
+        Ok(answer)
     }
 }
 

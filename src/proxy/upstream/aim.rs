@@ -55,6 +55,13 @@ impl Aim {
         head.headers.remove(TRANSFER_ENCODING);
     }
 
+    /// A target of this server as a proof names it: whole, without query (RFC 9449 §4.2).
+    pub(super) fn named(&self, uri: &Uri) -> String {
+        // `OPTIONS *` is about the server.
+        let path = Some(uri.path()).filter(|path| path.starts_with('/')).unwrap_or_default();
+        format!("{}://{}{path}", self.scheme, self.authority)
+    }
+
     /// From the one protocol to the other.
     pub(super) fn turn(&self, request: &mut Request<RequestBody>) {
         let placeholder = Request::new(RequestBody::none());

@@ -3,8 +3,9 @@
 //! On three grounds alone (P54): it came back unsent; an HTTP/2 server said that it did not look at it; or it asks for
 //! nothing that could be done twice and met a used connection that closed before any byte of an answer.
 
-use http::Request;
+use http::{Method, Request};
 
+use crate::dpop::DPOP;
 use crate::proxy::body::{RequestBody, Upload};
 use crate::proxy::error::{Code, ProxyError};
 
@@ -40,6 +41,11 @@ impl Spare {
         Self { head, upload }
     }
 
+    /// The method.
+    pub(in crate::proxy) fn method(&self) -> &Method {
+        self.head.method()
+    }
+
     /// Whether the body was sent to its end and is held in full: one that is still under way is not begun again for a
     /// token's sake (P57).
     pub(in crate::proxy) fn is_held(&self) -> bool {
@@ -57,7 +63,11 @@ impl Failure {
     /// The request to send once more, or what the caller is told.
     pub(super) fn repeat(self, spare: Option<Spare>) -> Result<Request<RequestBody>, ProxyError> {
         let (error, spare) = match (self, spare) {
-            (Self::Unsent(request), _) => return Ok(*request),
+            (Self::Unsent(mut request), _) => {
+                // It may go out with a token of another kind.
+                request.headers_mut().remove(DPOP);
+                return Ok(*request);
+            }
             (Self::Untouched(error) | Self::Refused(error), Some(spare)) => (error, spare),
             (failure, _) => return Err(failure.into_error()),
         };

@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, Version};
+use http::{HeaderMap, Method, Request, Response, Version};
 use hyper::body::Incoming;
 
 use self::aim::Aim;
@@ -29,7 +29,8 @@ use super::Limits;
 use super::authorize::Authorizer;
 use super::body::{RequestBody, Upload};
 use super::error::ProxyError;
-use crate::clock::Stopwatch;
+use crate::clock::{Moment, Stopwatch};
+use crate::dpop::{Rapport, Refusal};
 use crate::tls::{Alpn, Tls};
 
 /// Where a route leads. Two routes with equal values share connections.
@@ -93,6 +94,8 @@ pub struct Upstream {
     aim: Aim,
     http1: Rc<http1::Pool>,
     http2: Rc<http2::Pool>,
+    /// What it said of the proofs beside bound tokens.
+    rapport: RefCell<Rapport>,
     /// With `http = "match"`: what it was found not to speak, and when.
     unspoken: Cell<Option<(Alpn, Stopwatch)>>,
 }
@@ -121,6 +124,7 @@ impl Upstream {
             dialer,
             http,
             aim,
+            rapport: RefCell::default(),
             unspoken: Cell::new(None),
         }
     }
@@ -165,6 +169,31 @@ impl Upstream {
         self.unspoken.get().filter(|(_, since)| since.elapsed() < age).map(|(alpn, _)| alpn)
     }
 
+    /// Puts the token on a request that has a connection now, and a proof beside one that is bound to a key.
+    fn authorize(
+        &self,
+        request: &mut Request<RequestBody>,
+        authorizer: &Authorizer<'_>,
+    ) -> Result<(), ProxyError> {
+        authorizer.authorize(request.headers_mut())?;
+        if !authorizer.is_bound() {
+            return Ok(());
+        }
+        let (method, target) = (request.method().clone(), self.aim.named(request.uri()));
+        authorizer.prove(&method, &target, &self.rapport.borrow(), request.headers_mut())
+    }
+
+    /// Takes up what an answer to a bound token says of the next proof.
+    pub(super) fn hear(&self, headers: &HeaderMap) {
+        self.rapport.borrow_mut().hear(headers);
+    }
+
+    /// Takes up what the answer to a refused proof says; whether another proof may be taken.
+    #[cold]
+    pub(super) fn heed(&self, refusal: Refusal, headers: &HeaderMap, now: Moment) -> bool {
+        self.rapport.borrow_mut().heed(refusal, headers, now)
+    }
+
     /// Sends a request that was aimed, authorized once there is a connection, and waits for the head of its response.
     /// With the answer comes what it takes to send the request again, if the terms want that.
     ///
@@ -181,7 +210,7 @@ impl Upstream {
             && let Some(lease) = self.http1.take(repeatable)
         {
             let spare = (repeatable || terms.replay).then(|| Spare::of(&request));
-            authorizer.authorize(request.headers_mut())?;
+            self.authorize(&mut request, authorizer)?;
             return match lease.send(request, terms.limit).await {
                 Ok((response, lease)) => Ok(((response, Hold::Http1(lease)), spare.filter(|_| terms.replay))),
                 Err(failure) => {
@@ -207,7 +236,7 @@ impl Upstream {
             let link = self.link(&mut request, than).await?;
             let repeatable = request.version() == Version::HTTP_2;
             let spare = (repeatable || terms.replay).then(|| Spare::of(&request));
-            authorizer.authorize(request.headers_mut())?;
+            self.authorize(&mut request, authorizer)?;
             let failure = match link.send(request, terms.limit).await {
                 Ok(answer) => return Ok((answer, spare.filter(|_| terms.replay))),
                 Err(failure) if again.is_some() => return Err(failure.into_error()),
@@ -261,7 +290,7 @@ impl Upstream {
         limit: Option<Duration>,
     ) -> Result<Answer, ProxyError> {
         let lease = self.http1.connect().await.map_err(|refusal| refusal.into_error(&self.dialer.target))?;
-        authorizer.authorize(request.headers_mut())?;
+        self.authorize(&mut request, authorizer)?;
         Hold::Http1(lease).send(request, limit).await.map_err(Failure::into_error)
     }
 
