@@ -13,6 +13,7 @@ mod load;
 mod memory;
 mod operating;
 mod outages;
+mod proofs;
 mod reloads;
 mod retries;
 mod revocations;

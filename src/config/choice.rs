@@ -1,8 +1,8 @@
 //! Keys that take one of a few words.
 
-use super::error::{Code, did_you_mean};
-use super::value::{Fault, FromText};
-use crate::grant::ClientAuthMethod;
+use super::error::{Code, Report, did_you_mean};
+use super::value::{Fault, Form, FromText, Item, Read};
+use crate::grant::{ClientAuthMethod, Dpop};
 use crate::jose::Algorithm;
 use crate::proxy::guard::Browser;
 use crate::proxy::route::OnUnauthorized;
@@ -124,6 +124,21 @@ choice! { tracing::Level {
     "debug" => Self::DEBUG,
     "trace" => Self::TRACE,
 } later [] }
+
+/// `dpop`: whether, or `"required"`.
+impl Read for Dpop {
+    fn read(item: &Item, report: &mut Report) -> Option<Self> {
+        if item.text() == Some("required") {
+            return Some(Self::Required);
+        }
+        if let Form::Text(text) = &item.form {
+            let problem = item.problem(Code::BadChoice, &format!("cannot be \"{}\"", text.escape_debug()));
+            report.error(problem.help("write true, false, or \"required\""));
+            return None;
+        }
+        bool::read(item, report).map(|on| if on { Self::Offered } else { Self::Off })
+    }
+}
 
 fn not_a_choice(text: &str, words: &[&str], later: &[&str]) -> Fault {
     let allowed = words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ");

@@ -13,7 +13,7 @@ use super::quantity::{Size, Span, SpanOrNone, SpanOrZero};
 use super::reference::{SecretReference, Secrets};
 use super::value::{Count, Extra, ExtraHeaders, Item, List, OneOrMore, Overlay, Placed, Read, Workers};
 use super::word::{Resource, RoutePath, Scheme, Scope, Text, TokenType};
-use crate::grant::{ClientAuthMethod, Margin};
+use crate::grant::{ClientAuthMethod, Dpop, Margin};
 use crate::jose::Algorithm;
 use crate::net::Listen;
 use crate::proxy::guard::Browser;
@@ -281,11 +281,14 @@ group! {
             "How long one token request may take in all.";
         connect_to: Dial = "",
             "Dial this `host:port` for the authorization server, and keep its public name.";
+        dpop: Dpop = "false",
+            "Whether tokens are bound to a key (RFC 9449): true where the server does that, \"required\" to take no others.";
+        dpop_key: SecretReference = "",
+            "The key that the first refresh token is bound to, in PEM, by reference; a new one is made, when left out.";
     } later {
         authorization_endpoint: Plain, "Where people sign in.";
         device_authorization_endpoint: Plain, "Where devices sign in.";
         revocation_endpoint: Plain, "Where sign-outs are told.";
-        dpop: Plain, "Tokens bound to a key (RFC 9449).";
         redirect_port: Plain, "The port that a sign-in returns to.";
         redirect_path: Plain, "The path that a sign-in returns to.";
         tls: None, "TLS towards this authorization server.";

@@ -78,6 +78,7 @@ fn begin(
         client_id: identity.client_id.clone(),
         refresh_token: seed.cloned(),
         access_token: None,
+        dpop_key: None,
         seeds,
         quiet_redeems: 0,
         intent: None,

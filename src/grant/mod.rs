@@ -104,6 +104,10 @@ pub struct Params {
     pub client_auth: ClientAuthMethod,
     /// What it proves that with.
     pub credentials: Credentials,
+    /// `dpop`: whether tokens are bound to a key of the grant's own.
+    pub dpop: Dpop,
+    /// `dpop_key`: the key that the seed is bound to; a new one is made, when left out.
+    pub dpop_key: Option<Secret>,
     /// Which grant type is used.
     pub flow: Flow,
     /// `scopes`, in order.
@@ -138,9 +142,9 @@ impl Params {
     /// Whether a token that these got is what `other` would get, too.
     fn asks_like(&self, other: &Self) -> bool {
         let asked = |params: &Self| {
-            let Self { flow, scopes, resource, audience, extra, extra_headers, .. } = params.clone();
+            let Self { flow, scopes, resource, audience, extra, extra_headers, dpop, .. } = params.clone();
             let flow = Some(flow).filter(|flow| !matches!(flow, Flow::RefreshToken { .. }));
-            (flow, scopes, resource, audience, extra, extra_headers)
+            (flow, scopes, resource, audience, extra, extra_headers, dpop)
         };
         asked(self) == asked(other)
     }
@@ -149,7 +153,7 @@ impl Params {
     fn secrets(&self) -> Vec<Secret> {
         let Credentials { secrets, key, assertion, .. } = &self.credentials;
         let given = self.flow.given().into_iter().flatten().map(|(_, given)| given);
-        secrets.iter().chain(key).chain(assertion).chain(given).cloned().collect()
+        secrets.iter().chain(key).chain(assertion).chain(given).chain(&self.dpop_key).cloned().collect()
     }
 }
 
@@ -170,6 +174,37 @@ pub struct Credentials {
     pub audience: Option<String>,
     /// Whether TLS shows a certificate of the client's.
     pub certificate: bool,
+}
+
+/// `dpop` (RFC 9449).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dpop {
+    /// No proofs are shown.
+    #[default]
+    Off,
+    /// Proofs are shown. An access token that the server binds to no key is used nevertheless: some servers bind the
+    /// refresh token alone.
+    Offered,
+    /// Proofs are shown, and an access token that is bound to no key is not used (RFC 9449 §5).
+    Required,
+}
+
+impl Dpop {
+    /// Whether proofs are shown.
+    #[must_use]
+    pub fn is_on(self) -> bool {
+        self != Self::Off
+    }
+
+    /// Whether an access token may be used that is `bound` to a key, or is not.
+    #[must_use]
+    pub fn takes(self, bound: bool) -> bool {
+        match self {
+            Self::Off => !bound,
+            Self::Offered => true,
+            Self::Required => bound,
+        }
+    }
 }
 
 /// How the authorization server's endpoints are found.

@@ -5,11 +5,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::Margin;
 use super::error::Class;
 use super::lineage::{Identity, Line, decide};
 use super::schedule::{Bucket, LONGEST_RETRY_AFTER, expiry, refresh_at, retry_at};
 use super::wire::{Answer, Told, read, salvage};
+use super::{Dpop, Margin};
 use crate::clock::Moment;
 use crate::secret::RefreshToken;
 use crate::store::{Record, SEEDS_REMEMBERED};
@@ -74,6 +74,7 @@ prop_compose! {
             client_id: client_id.to_owned(),
             refresh_token: token.map(|number| RefreshToken::new(format!("R{number}"))),
             access_token: None,
+            dpop_key: None,
             seeds: seeds.into_iter().map(|number| seed(number).fingerprint()).collect(),
             quiet_redeems: 0,
             intent: None,
@@ -199,7 +200,7 @@ proptest! {
     #[test]
     fn no_answer_is_too_odd_to_be_read(status in 200u16..600, body in any::<Vec<u8>>(), complete in any::<bool>()) {
         let answer = answer(status, body, complete);
-        let _ = (salvage(&answer).is_some(), read(&answer, Told::default()).is_ok());
+        let _ = (salvage(&answer).is_some(), read(&answer, Told::default(), Dpop::Off).is_ok());
     }
 
     #[test]

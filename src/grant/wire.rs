@@ -12,8 +12,10 @@ use http::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use serde_json::Value;
 
 pub use self::metadata::{Metadata, is_trustworthy, read_metadata};
+use super::Dpop;
 use super::error::{Class, RefreshError};
 use super::schedule::{DEFAULT_LIFE, LONGEST_RETRY_AFTER};
+use crate::dpop::Refusal;
 use crate::secret::{AccessTokenText, ClientSecret, RefreshToken};
 
 /// How much of a server's text is shown to people (R65).
@@ -80,6 +82,8 @@ pub struct Answer {
 pub struct Issued {
     /// The access token.
     pub access_token: AccessTokenText,
+    /// Whether it is bound to the key that the request showed a proof of (RFC 9449 §5).
+    pub bound: bool,
     /// How long it lives, from before the request was sent.
     pub life: Duration,
     /// What was odd, for the log.
@@ -152,11 +156,11 @@ pub fn salvage(answer: &Answer) -> Option<RefreshToken> {
 /// # Errors
 /// With the class that `engine.md` §5 gives: by status first, and only a string `error` in a body counts. A server
 /// that quotes in its error what it was `told` is not repeated.
-pub fn read(answer: &Answer, told: Told<'_>) -> Result<Issued, RefreshError> {
+pub fn read(answer: &Answer, told: Told<'_>, dpop: Dpop) -> Result<Issued, RefreshError> {
     let members = Members::of(answer);
     let error = members.as_ref().and_then(|members| OauthError::of(members, told));
     if answer.status.is_success() && error.is_none() {
-        return read_token(answer, members.as_ref());
+        return read_token(answer, members.as_ref(), dpop);
     }
     Err(refusal(answer, error, told).answered(answer.status))
 }
@@ -168,7 +172,14 @@ pub fn refuses_client(answer: &Answer) -> bool {
     answer.status.is_client_error() && error.as_deref() == Some("invalid_client")
 }
 
-fn read_token(answer: &Answer, members: Option<&Members>) -> Result<Issued, RefreshError> {
+/// Why the server took no proof of possession, if that is what it says (RFC 9449 §5, §8).
+#[must_use]
+pub fn refuses_proof(answer: &Answer) -> Option<Refusal> {
+    let refused = answer.status.is_client_error();
+    Refusal::of(&Members::of(answer).filter(|_| refused)?.text("error")?)
+}
+
+fn read_token(answer: &Answer, members: Option<&Members>, dpop: Dpop) -> Result<Issued, RefreshError> {
     let unusable = |sentence: &str| {
         // Cut off or garbled: the server has processed the request, and what it did we do not know.
         let class = if answer.complete && members.is_some() { Class::Unusable } else { Class::Unanswered };
@@ -180,8 +191,10 @@ fn read_token(answer: &Answer, members: Option<&Members>) -> Result<Issued, Refr
         ));
     };
     let mut oddities = Vec::new();
+    let mut bound = false;
     match members.text("token_type") {
         Some(kind) if kind.eq_ignore_ascii_case("bearer") => {}
+        Some(kind) if kind.eq_ignore_ascii_case("dpop") => bound = true,
         Some(kind) => {
             return Err(unusable(&format!(
                 "The token endpoint issued a token of type `{}`, which may not be used as a bearer token.",
@@ -189,6 +202,9 @@ fn read_token(answer: &Answer, members: Option<&Members>) -> Result<Issued, Refr
             )));
         }
         None => oddities.push("token_type is missing; taken for Bearer"),
+    }
+    if !dpop.takes(bound) {
+        return Err(of_other_kind(bound).answered(answer.status));
     }
     let Some(text) = members.text("access_token").filter(|text| !text.is_empty()) else {
         return Err(unusable("The token endpoint's answer holds no access token."));
@@ -204,7 +220,19 @@ fn read_token(answer: &Answer, members: Option<&Members>) -> Result<Issued, Refr
         }
         Life::None => return Err(unusable("The token endpoint issued a token that has expired already.")),
     };
-    Ok(Issued { access_token: AccessTokenText::new(text), life, oddities })
+    Ok(Issued { access_token: AccessTokenText::new(text), bound, life, oddities })
+}
+
+/// A token that is bound to a key where none may be, or the other way round: the two sides have to agree.
+fn of_other_kind(bound: bool) -> RefreshError {
+    let sentence = if bound {
+        "The token endpoint issued a token that is bound to a key, and no proof was shown; set `dpop = true`, or switch it \
+         off at the server."
+    } else {
+        "The token endpoint issued a token that is bound to no key, which `dpop = \"required\"` does not take; switch DPoP \
+         on for this client at the server, or set `dpop = true`."
+    };
+    RefreshError::new(Class::Misconfigured, "token_binding_wrong", sentence)
 }
 
 /// What `expires_in` says.
@@ -354,6 +382,13 @@ impl OauthError {
             "temporarily_unavailable" | "slow_down" | "x_rate_limited" => {
                 busy(answer.status, retry_after(&answer.headers))
             }
+            error if Refusal::of(error).is_some() => RefreshError::new(
+                Class::Misconfigured,
+                "dpop_proof_rejected",
+                format!(
+                    "The authorization server refused the proof of possession: {told}. The refresh token may be bound to another key than this grant's (`dpop_key`), or a clock is wrong."
+                ),
+            ),
             "invalid_client" | "unauthorized_client" => RefreshError::new(
                 Class::Misconfigured,
                 "client_rejected",

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::secret::{AccessTokenText, Fingerprint, RefreshToken};
+use crate::secret::{AccessTokenText, DpopKey, Fingerprint, RefreshToken};
 use crate::token::GrantName;
 
 /// What a store's methods return: boxed, because the kind of store is chosen by the configuration.
@@ -136,6 +136,8 @@ pub struct Record {
     pub refresh_token: Option<RefreshToken>,
     /// The last access token, if it was good when saved.
     pub access_token: Option<SavedToken>,
+    /// The key that the tokens are bound to (RFC 9449), if any is: who loses it has lost them (R74).
+    pub dpop_key: Option<DpopKey>,
     /// Fingerprints of the seeds that this record has met, the latest last (R44).
     pub seeds: Vec<Fingerprint>,
     /// How many redeems in a row brought no new refresh token.
@@ -151,6 +153,8 @@ pub struct Record {
 pub struct SavedToken {
     /// The token's text.
     pub text: AccessTokenText,
+    /// Whether it is bound to the record's key.
+    pub bound: bool,
     /// Before the request was sent.
     pub obtained: Moment,
     /// From when on it counts as expired.

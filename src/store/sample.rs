@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Intent, Record, Refusal, SavedToken};
 use crate::clock::Moment;
-use crate::secret::{AccessTokenText, Fingerprint, RefreshToken};
+use crate::secret::{AccessTokenText, DpopKey, Fingerprint, RefreshToken};
 
 /// Generation `generation` of a grant: its tokens tell it from the others.
 pub(super) fn record(generation: u64) -> Record {
@@ -17,10 +17,12 @@ pub(super) fn record(generation: u64) -> Record {
         refresh_token: Some(RefreshToken::new(format!("refresh-{generation}"))),
         access_token: Some(SavedToken {
             text: AccessTokenText::new(format!("access-{generation}")),
+            bound: false,
             obtained,
             expires: obtained.plus(Duration::from_secs(300)),
             boot_id: "boot".to_owned(),
         }),
+        dpop_key: None,
         seeds: vec![Fingerprint::of("seed")],
         quiet_redeems: 2,
         intent: None,
@@ -31,10 +33,13 @@ pub(super) fn record(generation: u64) -> Record {
 /// The same with every member there.
 pub(super) fn full(generation: u64) -> Record {
     let presented = Fingerprint::of(&format!("refresh-{generation}"));
+    let record = record(generation);
     Record {
+        access_token: record.access_token.clone().map(|token| SavedToken { bound: true, ..token }),
+        dpop_key: Some(DpopKey::new(format!("key-{generation}"))),
         intent: Some(intent(&format!("refresh-{generation}"), "1")),
         refused: Some(Refusal { reason: "rejected".to_owned(), presented, at: Duration::from_secs(6) }),
-        ..record(generation)
+        ..record
     }
 }
 

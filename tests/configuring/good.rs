@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bearerd::config::{Code, Config, Flags, Loaded};
-use bearerd::grant::{ClientAuthMethod, Credentials, Flow, Margin, Secret, Server, TokenExchange};
+use bearerd::grant::{ClientAuthMethod, Credentials, Dpop, Flow, Margin, Secret, Server, TokenExchange};
 use bearerd::jose::Algorithm;
 use bearerd::net::Listen;
 use bearerd::proxy::guard::Browser;
@@ -184,6 +184,11 @@ fn every_way_of_proving_the_client_and_every_flow_resolve() {
     assert_eq!((&of.credentials, of.client_auth), (&credentials, ClientAuthMethod::Auto));
     let header = (http::HeaderName::from_static("x-tenant"), http::HeaderValue::from_static("acme"));
     assert_eq!(of.extra_headers, [header]);
+
+    let bound = |name: &str| (grant(name).dpop, grant(name).dpop_key.clone());
+    assert_eq!(bound("bound"), (Dpop::Required, Some(file("dpop.pem"))));
+    assert_eq!(bound("workload"), (Dpop::Offered, None));
+    assert_eq!(bound("key"), (Dpop::Off, None));
 
     assert_eq!(grant("workload").credentials.assertion, Some(file("token")));
     assert_eq!(grant("workload").flow, Flow::ClientCredentials);

@@ -140,6 +140,7 @@ fn every_example_in_the_reference_can_be_used() {
         let text = uncommented(&reference(), keep);
         let without_short_form = text.replacen("upstream = \"https://api.example.com\"\n", "", 1);
         let text = without_short_form.replacen("flow = \"refresh_token\"", &format!("flow = \"{flow}\""), 1);
+        let text = text.replacen("dpop = false", "dpop = true", 1);
         let config = loaded(&text);
         assert_eq!(config.proxy.routes[0].host.as_deref(), Some("crm.example.com"));
         assert_eq!(config.grants.len(), 1);

@@ -8,7 +8,9 @@ use bearerd::clock::Clock;
 use bearerd::grant::endpoint::HttpEndpoint;
 use bearerd::grant::refresher::Command;
 use bearerd::grant::status::{State, Status};
-use bearerd::grant::{self, ClientAuthMethod, Credentials, Flow, Handle, Margin, Params, Secret, Server};
+use bearerd::grant::{
+    self, ClientAuthMethod, Credentials, Dpop, Flow, Handle, Margin, Params, Secret, Server,
+};
 use bearerd::store;
 use bearerd::tls::{self, Tls};
 use bearerd::token::GrantName;
@@ -53,6 +55,8 @@ impl Bench {
             margin: Margin::Share(0.2),
             timeout: Duration::from_secs(2),
             connect_to: None,
+            dpop: Dpop::Off,
+            dpop_key: None,
         };
         Self { params, tls: tls::Params::default(), home }
     }
@@ -62,6 +66,11 @@ impl Bench {
         let seed = self.home.path().join("seed");
         std::fs::remove_file(&seed).unwrap();
         rustix::fs::mknodat(rustix::fs::CWD, &seed, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    }
+
+    /// The refresh token that it begins with.
+    pub(super) fn seed(&self) -> String {
+        std::fs::read_to_string(self.home.path().join("seed")).unwrap().trim().to_owned()
     }
 
     /// Gives the client a secret, in a file.

@@ -8,7 +8,7 @@ use super::stage::{Stage, strict};
 use crate::support::raw::Peer;
 
 /// From this age on a token is doubted (DESIGN §4: min(10 s, half its life)), and a little more.
-const OLD_ENOUGH: Duration = Duration::from_millis(10_500);
+pub(super) const OLD_ENOUGH: Duration = Duration::from_millis(10_500);
 
 #[tokio::test]
 async fn two_hundred_requests_with_a_revoked_token_cost_one_refresh_and_no_caller_sees_a_401() {

@@ -12,10 +12,10 @@ use aws_lc_rs::signature::{
     VerificationAlgorithm,
 };
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use super::jwt;
+use super::{jwt, proofs};
 
 /// A key pair. Clones are the same one.
 #[derive(Clone)]
@@ -54,6 +54,14 @@ impl Key {
             Pair::Ed25519(pair) => pair.to_pkcs8v1().unwrap().as_ref().to_vec(),
         };
         format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der))
+    }
+
+    /// The thumbprint of a P-256 key (RFC 7638).
+    pub(crate) fn thumbprint(&self) -> String {
+        let Pair::P256(pair) = &*self.0 else { panic!("only P-256 is bound to") };
+        let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
+        let [x, y] = [x, y].map(|half| URL_SAFE_NO_PAD.encode(half));
+        proofs::thumbprint(&json!({ "crv": "P-256", "kty": "EC", "x": x, "y": y }))
     }
 
     /// A JWT of these claims, as the owner of a P-256 key would sign it.

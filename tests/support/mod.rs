@@ -13,6 +13,7 @@
 //! | [`canaries`] | the search for secrets in what it has printed |
 //! | [`certificates`] | a certificate authority in a temporary folder |
 //! | [`keys`] | keys that sign, and tell what they have signed |
+//! | [`proofs`] | what a server asks of a proof of possession |
 
 pub(crate) mod authorization_server;
 pub(crate) mod background;
@@ -25,6 +26,7 @@ pub(crate) mod jwt;
 pub(crate) mod keys;
 #[cfg(test)] // only tests know where the binary is
 pub(crate) mod process;
+pub(crate) mod proofs;
 pub(crate) mod random;
 pub(crate) mod raw;
 pub(crate) mod upstream;

@@ -14,7 +14,9 @@ use crate::config::reference::{SecretReference, Secrets};
 use crate::config::value::Placed;
 use crate::config::word::{Text, TokenType};
 use crate::config::written::WrittenGrant;
-use crate::grant::{ClientAuthMethod, Credentials, Flow, Margin, Params, Secret, Server, TokenExchange};
+use crate::grant::{
+    ClientAuthMethod, Credentials, Dpop, Flow, Margin, Params, Secret, Server, TokenExchange,
+};
 use crate::net;
 use crate::token::GrantName;
 
@@ -74,6 +76,8 @@ fn one(
         refresh_margin,
         timeout,
         connect_to,
+        dpop,
+        dpop_key,
         faulty: _,
     } = written.grant.clone();
     let text = |text: Option<Placed<Text>>| text.map(|text| text.value.0);
@@ -87,6 +91,7 @@ fn one(
         certificate,
     };
     let seed = secret(written, "refresh_token", refresh_token, context);
+    let dpop_key = secret(written, "dpop_key", dpop_key, context);
     let assertion = secret(written, "assertion", assertion, context);
     let subject_token = secret(written, "subject_token", subject_token, context);
     let actor_token = secret(written, "actor_token", actor_token, context);
@@ -120,6 +125,8 @@ fn one(
         client_id: client_id?.value.0,
         client_auth: or(client_auth, ClientAuthMethod::Auto),
         credentials,
+        dpop: or(dpop, Dpop::Off),
+        dpop_key,
         flow,
         scopes: scopes
             .map_or_else(Vec::new, |list| list.value.0.into_iter().map(|one| one.value.0).collect()),

@@ -7,7 +7,7 @@ mod request;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode, Uri};
@@ -18,9 +18,10 @@ pub use self::request::Presents;
 use super::client_auth::Proof;
 use super::error::{Class, RefreshError};
 use super::wire::{self, Answer, Metadata, Told};
-use super::{Params, Server};
+use super::{Dpop, Params, Server};
 use crate::clock::{Clock, Stopwatch};
-use crate::secret::{ClientSecret, Fingerprint, RefreshToken};
+use crate::dpop::{ProofKey, Rapport, Refusal};
+use crate::secret::{ClientSecret, DpopKey, Fingerprint, RefreshToken};
 use crate::tls::Tls;
 
 /// What these methods return: boxed, because there is a real endpoint and a scripted one.
@@ -34,11 +35,13 @@ pub trait TokenEndpoint: Send + Sync {
     /// When either is not to be had.
     fn prepare(&self) -> Pending<'_, Result<Prepared, RefreshError>>;
 
-    /// The one exchange: presents `presented`, or asks without (`client_credentials`). Not cancelled by anybody.
+    /// The one exchange: presents `presented`, or asks without (`client_credentials`), and shows a proof of `key` if tokens
+    /// are to be bound to one. Not cancelled by anybody.
     fn redeem<'a>(
         &'a self,
         prepared: &'a Prepared,
         presented: Option<&'a RefreshToken>,
+        key: Option<&'a ProofKey>,
     ) -> Pending<'a, Redeemed>;
 
     /// Forgets what was found out, because it led to a verdict that a person has to act on.
@@ -54,6 +57,8 @@ pub struct Prepared {
     pub proofs: Vec<Proof>,
     /// What the flow presents if it is no refresh token.
     pub presents: Presents,
+    /// The key that the seed is bound to, if one is configured.
+    pub dpop_key: Option<DpopKey>,
     /// Every secret that was read for this, in a fixed order: an answer may quote one.
     pub told: Vec<ClientSecret>,
 }
@@ -74,13 +79,22 @@ pub struct HttpEndpoint {
     discovered: Mutex<Option<Metadata>>,
     /// Which of the client's secrets the server took last, counted from the first.
     accepted: AtomicUsize,
+    /// What the server said of the proofs that it takes (RFC 9449 §8).
+    rapport: Mutex<Rapport>,
 }
 
 impl HttpEndpoint {
     /// The endpoint that `params` names.
     #[must_use]
     pub fn new(params: Params, tls: Tls, clock: Clock) -> Self {
-        Self { params, tls, clock, discovered: Mutex::new(None), accepted: AtomicUsize::new(0) }
+        Self {
+            params,
+            tls,
+            clock,
+            discovered: Mutex::default(),
+            accepted: AtomicUsize::new(0),
+            rapport: Mutex::default(),
+        }
     }
 
     async fn metadata(&self) -> Result<Metadata, RefreshError> {
@@ -128,6 +142,18 @@ impl HttpEndpoint {
         }
     }
 
+    /// Takes up what an answer says of the next proof; why this one was refused, if it was and the next will be another.
+    fn heeds(&self, answer: &Answer) -> Option<Refusal> {
+        let mut rapport = self.rapport();
+        rapport.hear(&answer.headers);
+        wire::refuses_proof(answer)
+            .filter(|refusal| rapport.heed(*refusal, &answer.headers, self.clock.now()))
+    }
+
+    fn rapport(&self) -> MutexGuard<'_, Rapport> {
+        self.rapport.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn exchange(
         &self,
         uri: Uri,
@@ -151,6 +177,7 @@ impl HttpEndpoint {
 impl TokenEndpoint for HttpEndpoint {
     fn forget(&self) {
         self.discovered.lock().unwrap_or_else(PoisonError::into_inner).take();
+        *self.rapport() = Rapport::default();
     }
 
     fn prepare(&self) -> Pending<'_, Result<Prepared, RefreshError>> {
@@ -176,15 +203,25 @@ impl TokenEndpoint for HttpEndpoint {
         &'a self,
         prepared: &'a Prepared,
         presented: Option<&'a RefreshToken>,
+        key: Option<&'a ProofKey>,
     ) -> Pending<'a, Redeemed> {
         Box::pin(async move {
             let watch = Stopwatch::start();
             let mut tried = 0;
+            // A nonce, and the server's clock, each cost one more request and count as no failure (R55).
+            let mut heeded = Vec::new();
             loop {
                 let redeemed = match prepared.proofs.get(tried) {
-                    Some(proof) => self.ask(prepared, proof, presented, watch.elapsed()).await,
+                    Some(proof) => self.ask(prepared, proof, presented, key, watch.elapsed()).await,
                     None => Redeemed::NotSent("there is no way to prove who asks".to_owned()),
                 };
+                if let (Some(_), Redeemed::Answer(answer)) = (key, &redeemed)
+                    && let Some(refusal) = self.heeds(answer)
+                    && !heeded.contains(&refusal)
+                {
+                    heeded.push(refusal);
+                    continue;
+                }
                 tried += 1;
                 let refused = matches!(&redeemed, Redeemed::Answer(answer) if wire::refuses_client(answer));
                 if !refused || tried >= prepared.proofs.len() {
@@ -225,7 +262,7 @@ fn oauth_document(issuer: &str) -> String {
 fn discovery_refused(issuer: &str, answer: &Answer) -> RefreshError {
     let status = answer.status;
     if status.is_redirection() {
-        let mut error = wire::read(answer, Told::default()).err().unwrap_or_else(|| {
+        let mut error = wire::read(answer, Told::default(), Dpop::Off).err().unwrap_or_else(|| {
             RefreshError::new(
                 Class::Misconfigured,
                 "discovery_failed",

@@ -9,12 +9,13 @@ use zeroize::Zeroizing;
 use super::exchange::{Exchange, Redeemed};
 use super::{HttpEndpoint, Prepared};
 use crate::clock::Moment;
+use crate::dpop::{self, DPOP, ProofKey};
 use crate::grant::client_auth::{self, Given, Proof, Signer};
 use crate::grant::error::{Class, RefreshError};
 use crate::grant::wire::{Form, Metadata};
 use crate::grant::{ClientAuthMethod, Credentials, Flow, Params, Secret, Server};
-use crate::jose::KeyError;
-use crate::secret::{ClientSecret, RefreshToken};
+use crate::jose::{Algorithm, KeyError};
+use crate::secret::{ClientSecret, DpopKey, RefreshToken};
 
 /// What a flow presents if it is no refresh token.
 #[derive(Clone, Debug)]
@@ -37,6 +38,7 @@ pub(super) struct Material {
     client_assertion: Option<ClientSecret>,
     /// What the flow presents, in the order of [`Flow::given`].
     given: [Option<ClientSecret>; 2],
+    dpop_key: Option<ClientSecret>,
 }
 
 impl Material {
@@ -52,6 +54,7 @@ impl Material {
             secrets: read_secrets(secrets)?,
             key: read(key.as_ref().map(|key| ("client key", key)))?,
             client_assertion: read(assertion.as_ref().map(|assertion| ("client assertion", assertion)))?,
+            dpop_key: read(params.dpop_key.as_ref().map(|key| ("DPoP key", key)))?,
         })
     }
 
@@ -68,12 +71,18 @@ impl Material {
         let method = client_auth::decide(params.client_auth, given, &metadata.auth_methods);
         let proofs = self.proofs(method, params, &metadata)?;
         let presents = self.presents(params, &metadata)?;
+        if params.dpop.is_on() && !metadata.dpop_algorithms.is_empty() {
+            takes_our_proofs(&metadata)?;
+        }
         let alias = metadata.mtls_token_endpoint.filter(|_| given.certificate);
-        let others = [self.key, self.client_assertion].into_iter().chain(self.given).flatten();
+        let dpop_key = self.dpop_key.as_ref().map(|key| DpopKey::new(key.expose()));
+        let others =
+            [self.key, self.client_assertion].into_iter().chain(self.given).chain([self.dpop_key]).flatten();
         Ok(Prepared {
             endpoint: alias.unwrap_or(metadata.token_endpoint),
             proofs,
             presents,
+            dpop_key,
             told: self.secrets.into_iter().chain(others).collect(),
         })
     }
@@ -125,6 +134,18 @@ impl Material {
     }
 }
 
+/// Whether the server takes the one algorithm that our proofs are signed with.
+fn takes_our_proofs(metadata: &Metadata) -> Result<(), RefreshError> {
+    let ours = Algorithm::Es256.name();
+    if metadata.dpop_algorithms.iter().any(|algorithm| algorithm == ours) {
+        return Ok(());
+    }
+    let sentence = format!(
+        "The authorization server takes no proofs of possession that are signed with {ours}; remove `dpop`."
+    );
+    Err(RefreshError::new(Class::Misconfigured, "dpop_unsupported", sentence))
+}
+
 /// Whom an assertion is for: the issuer (FAPI 2.0, RFC 7523bis), or the token endpoint where that is all that is known.
 fn audience(params: &Params, metadata: &Metadata) -> String {
     match (&params.credentials.audience, &params.server) {
@@ -165,6 +186,7 @@ impl HttpEndpoint {
         prepared: &Prepared,
         proof: &Proof,
         presented: Option<&RefreshToken>,
+        key: Option<&ProofKey>,
         elapsed: Duration,
     ) -> Redeemed {
         let timeout = self.params.timeout.saturating_sub(elapsed);
@@ -186,6 +208,13 @@ impl HttpEndpoint {
         headers.insert(header::CONTENT_TYPE, content);
         if let Some(authorization) = authorization {
             headers.insert(header::AUTHORIZATION, authorization);
+        }
+        if let Some(key) = key {
+            let target = dpop::target(&prepared.endpoint);
+            match key.prove(&Method::POST, &target, None, &self.rapport(), now) {
+                Ok(proof) => drop(headers.insert(DPOP, proof)),
+                Err(error) => return Redeemed::NotSent(format!("the proof could not be signed: {error}")),
+            }
         }
         let exchange = self.exchange(prepared.endpoint.clone(), Method::POST, headers, body);
         Exchange { timeout, ..exchange }.run().await

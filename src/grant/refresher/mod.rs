@@ -23,9 +23,10 @@ use super::schedule::{self, Bucket};
 use super::status::Board;
 use super::{Flow, Params};
 use crate::clock::{Clock, Moment};
-use crate::secret::{AccessTokenText, Fingerprint};
+use crate::dpop::ProofKey;
+use crate::secret::{DpopKey, Fingerprint};
 use crate::store::{Record, SavedToken, Store};
-use crate::token::{AccessToken, Publisher};
+use crate::token::{AccessToken, Binding, Publisher};
 
 /// What others may ask of a refresher.
 pub enum Command {
@@ -194,6 +195,9 @@ impl Refresher {
     fn take_up(&mut self, record: &Record) -> bool {
         let now = self.clock.now();
         let Some(saved) = record.access_token.as_ref() else { return false };
+        if !self.params.dpop.takes(saved.bound) {
+            return false;
+        }
         let Some((obtained, expires)) = still_good(saved, now, &self.clock.boot_id()) else { return false };
         // Only a later one: what rests may be older than what could not be saved. In one boot the boot clock tells, which
         // cannot be set.
@@ -205,22 +209,26 @@ impl Refresher {
         // What is stored is the expiry as it counts; the life it came from was a little longer. By the wall clock: of an
         // earlier boot nothing else is left.
         let life = saved.expires.wall.saturating_sub(saved.obtained.wall);
-        self.publish(&saved.text, obtained, expires, life);
-        true
+        let saved = SavedToken { obtained, expires, ..saved.clone() };
+        self.publish(&saved, record.dpop_key.as_ref(), life)
     }
 
-    /// Gives readers a token, and plans when to renew it. One that was long on its way and has expired takes no good
-    /// one's place.
-    fn publish(&mut self, text: &AccessTokenText, obtained: Moment, expires: Moment, life: Duration) {
+    /// Gives readers a token, and plans when to renew it; false where it can be none. One that was long on its way and has
+    /// expired takes no good one's place.
+    fn publish(&mut self, saved: &SavedToken, key: Option<&DpopKey>, life: Duration) -> bool {
+        let (obtained, expires) = (saved.obtained, saved.expires);
+        let Some(binding) = binding(saved, key) else { return false };
         let now = self.clock.now();
         let is_good = |expires: Moment| !expires.has_come(now);
         if is_good(expires) || !self.current.as_ref().is_some_and(|current| is_good(current.expires)) {
-            let Ok(token) = AccessToken::bearer(text.clone(), self.generation + 1, expires) else { return };
+            let token = AccessToken::new(saved.text.clone(), binding, self.generation + 1, expires);
+            let Ok(token) = token else { return false };
             self.generation += 1;
             self.publisher.publish(token);
             self.current = Some(Current { obtained, expires, life });
         }
         self.plan_renewal();
+        true
     }
 
     /// Plans the renewal of the token that readers have.
@@ -317,6 +325,14 @@ enum Done {
     Adopted,
     /// A new access token, and a new refresh token that could not be saved yet.
     Unsaved { status: u16 },
+}
+
+/// What a token needs beside it; none where it is bound to a key that is not there.
+fn binding(saved: &SavedToken, key: Option<&DpopKey>) -> Option<Binding> {
+    if !saved.bound {
+        return Some(Binding::None);
+    }
+    Some(Binding::Dpop(Arc::new(ProofKey::new(key?).ok()?)))
 }
 
 /// Whether only a person can help.

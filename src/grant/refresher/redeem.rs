@@ -9,8 +9,10 @@ use super::super::schedule;
 use super::super::wire::{self, Answer, Issued, Told};
 use super::{Done, Ending, Refresher, Used};
 use crate::clock::Moment;
+use crate::dpop::ProofKey;
+use crate::jose::{KeyError, SigningKey};
 use crate::panics::caught;
-use crate::secret::{ClientSecret, RefreshToken};
+use crate::secret::{ClientSecret, DpopKey, RefreshToken};
 use crate::store::{Intent, QUIET_REDEEMS, Record, Refusal, SavedToken, StoreError, Txn};
 
 /// How long another holder may keep the lock: through one redeem and its save.
@@ -43,14 +45,15 @@ impl Refresher {
         // Anew: while we waited for the lock, its holder may have begun a line with a seed that came after ours.
         let seed = self.seed().await;
         self.used.seed = seed.as_ref().map(RefreshToken::fingerprint);
-        let record = self.line(&mut txn, seed.as_ref()).await?;
+        let record = self.line(&mut txn, seed.as_ref(), prepared.dpop_key.as_ref()).await?;
+        let key = self.proof_key(&record)?;
         if self.take_up(&record) && !self.due.has_come(self.clock.now()) {
             self.desk.adopted(&record);
             return Ok(Done::Adopted);
         }
         self.intend(&mut txn, &record).await?;
         let asked = self.clock.now();
-        match self.endpoint.redeem(&prepared, self.presents(&record)).await {
+        match self.endpoint.redeem(&prepared, self.presents(&record), key.as_ref()).await {
             Redeemed::NotSent(why) => {
                 self.take_back(txn).await;
                 Err(RefreshError::new(
@@ -111,26 +114,52 @@ impl Refresher {
         Ok(())
     }
 
-    /// The record to go on with; a new line rests before its token is presented.
+    /// The key that tokens are bound to, ready to sign; none where they are bound to none.
+    fn proof_key(&self, record: &Record) -> Result<Option<ProofKey>, RefreshError> {
+        let key = record.dpop_key.as_ref().filter(|_| self.params.dpop.is_on());
+        key.map(|key| ProofKey::new(key).map_err(dpop_key_unusable)).transpose()
+    }
+
+    /// Gives a record the key that its tokens are to be bound to, if it has none: the configured one, or a new one.
+    /// Whether it was given one.
+    fn bind(&self, record: &mut Record, configured: Option<&DpopKey>) -> Result<bool, RefreshError> {
+        if !self.params.dpop.is_on() || record.dpop_key.is_some() {
+            return Ok(false);
+        }
+        let key = configured.cloned().map_or_else(SigningKey::generate, Ok).map_err(dpop_key_unusable)?;
+        ProofKey::new(&key).map_err(dpop_key_unusable)?;
+        record.dpop_key = Some(key);
+        // What is bound to another key is of no use with this one.
+        record.access_token.take_if(|token| token.bound);
+        Ok(true)
+    }
+
+    /// The record to go on with; a new line rests before its token is presented, and so does the key that the answer's
+    /// tokens may be bound to.
     async fn line(
         &mut self,
         txn: &mut Box<dyn Txn>,
         seed: Option<&RefreshToken>,
+        dpop_key: Option<&DpopKey>,
     ) -> Result<Record, RefreshError> {
         let rests = txn.record().cloned();
         let decided = lineage::decide(rests, &self.params.identity(), seed, self.needs_refresh_token());
-        let record = match decided.map_err(|error| self.no_seed_because(error))? {
-            Line::Rests(record) => record,
-            Line::Begins(record) => {
-                let rests = self.commit(txn, &record).await;
-                // Without a refresh token there is nothing to lose.
-                if self.needs_refresh_token() {
-                    rests?;
-                }
-                self.forgets_refusal();
-                record
-            }
+        let (mut record, begins) = match decided.map_err(|error| self.no_seed_because(error))? {
+            Line::Rests(record) => (record, false),
+            Line::Begins(record) => (record, true),
         };
+        let bound = self.bind(&mut record, dpop_key)?;
+        if begins || bound {
+            record.generation += u64::from(!begins);
+            let rests = self.commit(txn, &record).await;
+            // Without a refresh token there is nothing to lose.
+            if self.needs_refresh_token() {
+                rests?;
+            }
+        }
+        if begins {
+            self.forgets_refusal();
+        }
         let presented = self.presents(&record).map(RefreshToken::fingerprint);
         if let Some(intent) = &record.intent
             && Some(&intent.presented) == presented.as_ref()
@@ -214,7 +243,7 @@ impl Refresher {
             self.bucket.take(self.clock.now());
         }
         let told = Told { refresh_token: presented.as_ref(), others };
-        let issued = match wire::read(answer, told) {
+        let issued = match wire::read(answer, told, self.params.dpop) {
             Ok(issued) => issued,
             Err(error) => return Err(self.rue(txn, record, rotated, saved.is_ok(), error).await),
         };
@@ -248,11 +277,14 @@ impl Refresher {
         self.desk.oddities(&issued.oddities);
         let expires = schedule::expiry(asked, issued.life);
         record = with_token(record, &issued, asked, expires, self.clock.boot_id(), rotated);
+        let token = record.access_token.clone();
         if !saved {
             self.hold(txn, record, issued.life);
             return Ok(Done::Unsaved { status });
         }
-        self.publish(&issued.access_token, asked, expires, issued.life);
+        if let Some(token) = &token {
+            self.publish(token, record.dpop_key.as_ref(), issued.life);
+        }
         // The refresh token is safe already; if this fails, a restart costs one refresh.
         let _told_and_counted = self.commit(&mut txn, &record).await;
         Ok(Done::Renewed { rotated, status })
@@ -351,7 +383,8 @@ fn with_token(
     boot_id: String,
     rotated: bool,
 ) -> Record {
-    let saved = SavedToken { text: issued.access_token.clone(), obtained: asked, expires, boot_id };
+    let Issued { access_token, bound, .. } = issued;
+    let saved = SavedToken { text: access_token.clone(), bound: *bound, obtained: asked, expires, boot_id };
     Record {
         generation: record.generation + 1,
         access_token: Some(saved),
@@ -360,6 +393,14 @@ fn with_token(
         refused: None,
         ..record
     }
+}
+
+/// That the key is none that proofs can be made with.
+fn dpop_key_unusable(error: KeyError) -> RefreshError {
+    let sentence = format!(
+        "The key that tokens are bound to cannot be used: {error}. Check `dpop_key`: it has to be an EC key on P-256."
+    );
+    RefreshError::new(Class::Misconfigured, "dpop_key_unusable", sentence)
 }
 
 fn refused_before(refusal: &Refusal) -> RefreshError {

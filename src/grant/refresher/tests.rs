@@ -18,8 +18,8 @@ use crate::grant::client_auth::Proof;
 use crate::grant::endpoint::{Pending, Prepared, Presents, Redeemed};
 use crate::grant::status::State;
 use crate::grant::wire::Answer;
-use crate::grant::{self, ClientAuthMethod, Credentials, Handle, Margin, Server};
-use crate::secret::RefreshToken;
+use crate::grant::{self, ClientAuthMethod, Credentials, Dpop, Handle, Margin, Server};
+use crate::secret::{AccessTokenText, RefreshToken};
 use crate::store::memory::MemoryStore;
 use crate::store::{self, Intent, StoreError, Txn};
 use crate::token::GrantName;
@@ -68,7 +68,12 @@ impl TokenEndpoint for Script {
         Box::pin(async { Ok(prepared()) })
     }
 
-    fn redeem<'a>(&'a self, _: &'a Prepared, presented: Option<&'a RefreshToken>) -> Pending<'a, Redeemed> {
+    fn redeem<'a>(
+        &'a self,
+        _: &'a Prepared,
+        presented: Option<&'a RefreshToken>,
+        _: Option<&'a ProofKey>,
+    ) -> Pending<'a, Redeemed> {
         self.presented.lock().unwrap().push(presented.map(|token| token.expose().to_owned()));
         let step = {
             let mut steps = self.steps.lock().unwrap();
@@ -252,7 +257,13 @@ fn params(seed: &tempfile::NamedTempFile) -> Params {
 /// What a public client asks with.
 fn prepared() -> Prepared {
     let endpoint = http::Uri::from_static("https://id.example/token");
-    Prepared { endpoint, proofs: vec![Proof::Id], presents: Presents::Nothing, told: Vec::new() }
+    Prepared {
+        endpoint,
+        proofs: vec![Proof::Id],
+        presents: Presents::Nothing,
+        dpop_key: None,
+        told: Vec::new(),
+    }
 }
 
 /// Without a seed.
@@ -273,6 +284,8 @@ fn bare_params() -> Params {
         margin: Margin::Share(0.2),
         timeout: 20 * SECOND,
         connect_to: None,
+        dpop: Dpop::Off,
+        dpop_key: None,
     }
 }
 
@@ -285,10 +298,12 @@ fn resting(text: &str, obtained: Moment, life: u64) -> Record {
         refresh_token: Some(RefreshToken::new("R7")),
         access_token: Some(SavedToken {
             text: AccessTokenText::new(text),
+            bound: false,
             obtained,
             expires: obtained.plus(life as u32 * SECOND),
             boot_id: "test-boot".to_owned(),
         }),
+        dpop_key: None,
         seeds: vec![RefreshToken::new("R1").fingerprint()],
         quiet_redeems: 0,
         intent: None,

@@ -18,6 +18,8 @@ pub struct Metadata {
     pub auth_methods: Vec<String>,
     /// Which algorithms client assertions may be signed with; empty when the document is silent.
     pub signing_algorithms: Vec<String>,
+    /// Which algorithms proofs of possession may be signed with (RFC 9449 §5.1); empty when the document is silent.
+    pub dpop_algorithms: Vec<String>,
 }
 
 impl Metadata {
@@ -29,6 +31,7 @@ impl Metadata {
             mtls_token_endpoint: None,
             auth_methods: Vec::new(),
             signing_algorithms: Vec::new(),
+            dpop_algorithms: Vec::new(),
         }
     }
 }
@@ -77,6 +80,7 @@ pub fn read_metadata(issuer: &str, body: &[u8]) -> Result<Metadata, RefreshError
         auth_methods: names("token_endpoint_auth_methods_supported")
             .unwrap_or_else(|| vec!["client_secret_basic".to_owned()]),
         signing_algorithms: names("token_endpoint_auth_signing_alg_values_supported").unwrap_or_default(),
+        dpop_algorithms: names("dpop_signing_alg_values_supported").unwrap_or_default(),
     })
 }
 

@@ -4,7 +4,7 @@ use super::*;
 
 fn read(answer: &Answer) -> Result<Issued, RefreshError> {
     let token = RefreshToken::new("presented/R1");
-    super::read(answer, Told { refresh_token: Some(&token), others: &[] })
+    super::read(answer, Told { refresh_token: Some(&token), others: &[] }, Dpop::Off)
 }
 
 fn answer(status: u16, body: &str) -> Answer {
@@ -110,6 +110,54 @@ fn a_token_of_another_type_is_never_used() {
 }
 
 #[test]
+fn a_bound_token_is_used_where_proofs_are_shown_and_an_unbound_one_where_that_will_do() {
+    let of_type = |kind: &str| {
+        answer(200, &format!(r#"{{"access_token":"A","refresh_token":"R2","expires_in":9{kind}}}"#))
+    };
+    let (bound, bearer, none) =
+        (of_type(r#","token_type":"dpop""#), of_type(r#","token_type":"Bearer""#), of_type(""));
+    let rows = [
+        (&bound, Dpop::Off, None),
+        (&bound, Dpop::Offered, Some(true)),
+        (&bound, Dpop::Required, Some(true)),
+        (&bearer, Dpop::Off, Some(false)),
+        (&bearer, Dpop::Offered, Some(false)),
+        (&bearer, Dpop::Required, None),
+        (&none, Dpop::Offered, Some(false)),
+        (&none, Dpop::Required, None),
+    ];
+    for (answer, dpop, expected) in rows {
+        match (super::read(answer, Told::default(), dpop), expected) {
+            (Ok(issued), Some(bound)) => assert_eq!(issued.bound, bound, "{answer:?} {dpop:?}"),
+            (Err(error), None) => {
+                assert_eq!((error.class, error.code), (Class::Misconfigured, "token_binding_wrong"));
+            }
+            (read, _) => panic!("{answer:?} {dpop:?}: {read:?}"),
+        }
+        assert!(salvage(answer).is_some(), "what it rotated is kept all the same");
+    }
+}
+
+#[test]
+fn a_refused_proof_is_told_from_a_refused_grant() {
+    let rows = [
+        (400, "use_dpop_nonce", Some(Refusal::NeedsNonce)),
+        (401, "invalid_dpop_proof", Some(Refusal::Invalid)),
+        (400, "invalid_grant", None),
+        (500, "use_dpop_nonce", None),
+        (200, "use_dpop_nonce", None),
+    ];
+    for (status, error, expected) in rows {
+        let answer = answer(status, &format!(r#"{{"error":"{error}"}}"#));
+        assert_eq!(refuses_proof(&answer), expected, "{status} {error}");
+        if expected.is_some() {
+            let told = read(&answer).unwrap_err();
+            assert_eq!((told.class, told.code), (Class::Misconfigured, "dpop_proof_rejected"));
+        }
+    }
+}
+
+#[test]
 fn answers_are_classed_by_status_first() {
     let grant = r#"{"error":"invalid_grant","error_description":"invalid refresh token"}"#;
     let object = r#"{"error":{"name":"InternalError","reason":"UnexpectedError","code":500}}"#;
@@ -154,7 +202,7 @@ fn answers_are_classed_by_status_first() {
         assert_eq!(class(status, body), expected, "{status} {body}");
     }
     // Where no refresh token was presented there is nothing to sign in to.
-    let of_an_assertion = super::read(&answer(400, grant), Told::default()).unwrap_err();
+    let of_an_assertion = super::read(&answer(400, grant), Told::default(), Dpop::Off).unwrap_err();
     assert_eq!((of_an_assertion.class, of_an_assertion.code), (Class::Misconfigured, "assertion_rejected"));
 }
 
@@ -270,7 +318,7 @@ fn a_server_that_quotes_a_secret_is_not_repeated_not_even_in_part() {
         "bad secret canary-secret".to_owned(),
     ] {
         let body = format!(r#"{{"error":"invalid_grant","error_description":"{quoted}"}}"#);
-        let error = super::read(&answer(400, &body), told).unwrap_err();
+        let error = super::read(&answer(400, &body), told, Dpop::Off).unwrap_err();
         assert!(!error.sentence.contains("canary"), "{error}");
     }
 }

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{Intent, Record, Refusal, SavedToken};
 use crate::clock::Moment;
-use crate::secret::{AccessTokenText, Fingerprint, RefreshToken};
+use crate::secret::{AccessTokenText, DpopKey, Fingerprint, RefreshToken};
 
 /// The form that is written. A record of a later form is left alone: an older program must not shorten it.
 const VERSION: u64 = 1;
@@ -56,7 +56,8 @@ fn damaged(error: serde_json::Error) -> Unreadable {
 
 fn room_for(record: &Record) -> usize {
     let secrets = record.refresh_token.as_ref().map_or(0, |token| token.expose().len())
-        + record.access_token.as_ref().map_or(0, |token| token.text.expose().len());
+        + record.access_token.as_ref().map_or(0, |token| token.text.expose().len())
+        + record.dpop_key.as_ref().map_or(0, |key| key.expose().len());
     let plain = record.lineage.len() + record.issuer.len() + record.client_id.len();
     // A character may need six bytes in JSON; everything else is short and of known number.
     8 * 1024 + 6 * (secrets + plain) + 128 * record.seeds.len()
@@ -78,6 +79,8 @@ struct RecordForm<'a> {
     refresh_token: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     access_token: Option<SavedTokenForm<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dpop_key: Option<Cow<'a, str>>,
     #[serde(default)]
     seeds: Cow<'a, [Fingerprint]>,
     #[serde(default)]
@@ -98,6 +101,7 @@ impl<'a> From<&'a Record> for RecordForm<'a> {
             client_id: Cow::Borrowed(&record.client_id),
             refresh_token: record.refresh_token.as_ref().map(|token| Cow::Borrowed(token.expose())),
             access_token: record.access_token.as_ref().map(SavedTokenForm::from),
+            dpop_key: record.dpop_key.as_ref().map(|key| Cow::Borrowed(key.expose())),
             seeds: Cow::Borrowed(&record.seeds),
             quiet_redeems: record.quiet_redeems,
             intent: record.intent.as_ref().map(IntentForm::from),
@@ -118,6 +122,7 @@ impl RecordForm<'_> {
             client_id: self.client_id.into_owned(),
             refresh_token: self.refresh_token.map(|text| RefreshToken::new(text.into_owned())),
             access_token: self.access_token.map(SavedToken::from),
+            dpop_key: self.dpop_key.map(|text| DpopKey::new(text.into_owned())),
             seeds: self.seeds.into_owned(),
             quiet_redeems: self.quiet_redeems,
             intent: self.intent.map(Intent::from),
@@ -129,6 +134,8 @@ impl RecordForm<'_> {
 #[derive(Serialize, Deserialize)]
 struct SavedTokenForm<'a> {
     text: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    bound: bool,
     obtained: MomentForm,
     expires: MomentForm,
     boot_id: Cow<'a, str>,
@@ -138,6 +145,7 @@ impl<'a> From<&'a SavedToken> for SavedTokenForm<'a> {
     fn from(token: &'a SavedToken) -> Self {
         Self {
             text: Cow::Borrowed(token.text.expose()),
+            bound: token.bound,
             obtained: token.obtained.into(),
             expires: token.expires.into(),
             boot_id: Cow::Borrowed(&token.boot_id),
@@ -149,6 +157,7 @@ impl From<SavedTokenForm<'_>> for SavedToken {
     fn from(form: SavedTokenForm<'_>) -> Self {
         Self {
             text: AccessTokenText::new(form.text.into_owned()),
+            bound: form.bound,
             obtained: form.obtained.into(),
             expires: form.expires.into(),
             boot_id: form.boot_id.into_owned(),

@@ -51,10 +51,12 @@ impl Draw {
             refresh_token: self.maybe(|draw| RefreshToken::new(draw.text())),
             access_token: self.maybe(|draw| SavedToken {
                 text: AccessTokenText::new(draw.text()),
+                bound: draw.below(2) > 0,
                 obtained: draw.moment(),
                 expires: draw.moment(),
                 boot_id: draw.text(),
             }),
+            dpop_key: self.maybe(|draw| DpopKey::new(draw.text())),
             seeds: (0..self.below(33)).map(|_| Fingerprint::of(&self.text())).collect(),
             quiet_redeems: self.next() as u32,
             intent: self.maybe(|draw| Intent {
@@ -97,10 +99,12 @@ fn the_form_is_the_documented_one() {
             "refresh_token": "refresh-7",
             "access_token": {
                 "text": "access-7",
+                "bound": true,
                 "obtained": {"boot": "100.000000001", "wall": "1800000000.123456789"},
                 "expires": {"boot": "400.000000001", "wall": "1800000300.123456789"},
                 "boot_id": "boot",
             },
+            "dpop_key": "key-7",
             "seeds": [Fingerprint::of("seed")],
             "quiet_redeems": 2,
             "intent": {"presented": fingerprint, "holder": "1", "started": "5.000000000"},
@@ -142,7 +146,15 @@ fn what_is_not_of_its_type_is_damaged() {
         bad(path, serde_json::json!({"a": 1}));
         bad(path, serde_json::json!([-1.5]));
     }
-    for path in ["/refresh_token", "/access_token", "/intent", "/refused", "/access_token/text"] {
+    for path in [
+        "/refresh_token",
+        "/access_token",
+        "/intent",
+        "/refused",
+        "/access_token/text",
+        "/access_token/bound",
+        "/dpop_key",
+    ] {
         bad(path, serde_json::json!(7));
         bad(path, serde_json::json!([]));
     }

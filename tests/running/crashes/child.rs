@@ -12,9 +12,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bearerd::clock::Clock;
+use bearerd::dpop::ProofKey;
 use bearerd::grant::endpoint::{HttpEndpoint, Pending, Prepared, Redeemed, TokenEndpoint};
 use bearerd::grant::error::RefreshError;
-use bearerd::grant::{self, ClientAuthMethod, Credentials, Flow, Margin, Params, Secret, Server};
+use bearerd::grant::{self, ClientAuthMethod, Credentials, Dpop, Flow, Margin, Params, Secret, Server};
 use bearerd::secret::RefreshToken;
 use bearerd::store::{self, Step, Watch};
 use bearerd::tls::{self, Tls};
@@ -144,10 +145,11 @@ impl TokenEndpoint for Counted {
         &'a self,
         prepared: &'a Prepared,
         presented: Option<&'a RefreshToken>,
+        key: Option<&'a ProofKey>,
     ) -> Pending<'a, Redeemed> {
         Box::pin(async move {
             self.steps.reach("send the request");
-            let redeemed = self.inner.redeem(prepared, presented).await;
+            let redeemed = self.inner.redeem(prepared, presented, key).await;
             self.steps.reach(match &redeemed {
                 Redeemed::Answer(_) => "take the answer",
                 Redeemed::NotSent(_) => "give up: nobody listens",
@@ -187,6 +189,8 @@ async fn refreshes_once_or_dies() {
         margin: Margin::Share(0.2),
         timeout: Duration::from_secs(30),
         connect_to: None,
+        dpop: Dpop::Off,
+        dpop_key: None,
     };
     let tls = Tls::load(&tls::Params::default()).unwrap();
     let inner = HttpEndpoint::new(params.clone(), tls, Clock::System);

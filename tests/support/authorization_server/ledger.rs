@@ -173,6 +173,11 @@ impl Ledger {
         }
     }
 
+    /// The grant that a refresh token is, or was once, of.
+    pub(super) fn grant_of(&self, token: &str) -> Option<String> {
+        self.refresh_tokens.get(token).cloned()
+    }
+
     /// The refresh token that is good now for the grant that `token` was once of.
     pub(super) fn current(&self, token: &str) -> Option<String> {
         let grant = self.grants.get(self.refresh_tokens.get(token)?)?;

@@ -29,6 +29,7 @@ use self::options::Profile;
 pub(crate) use self::options::{Client, Options, Proof};
 use super::background::{Background, Door, Wire};
 use super::in_time_or;
+use super::proofs::Proofs;
 
 /// A running server. Clones talk about the same one, which ends with the last of them.
 #[derive(Clone, Debug)]
@@ -55,6 +56,8 @@ struct State {
     ledger: Ledger,
     /// The assertions that were used, by `jti`.
     assertions: HashSet<String>,
+    /// The proofs of possession that came, and what is bound to whose key.
+    proofs: Proofs,
     log: Vec<Exchange>,
     connections: usize,
     /// Of these, how many have not ended.
@@ -159,6 +162,29 @@ impl AuthorizationServer {
         });
     }
 
+    /// Binds a refresh token's grant to the key of this thumbprint, as a sign-in with a proof does (RFC 9449 §5).
+    pub(crate) fn bind(&self, refresh_token: &str, thumbprint: &str) {
+        self.shared.change(|state| {
+            let grant = state.ledger.grant_of(refresh_token).unwrap();
+            state.proofs.bind(&grant, thumbprint);
+        });
+    }
+
+    /// The thumbprint of the key that an access token is bound to.
+    pub(crate) fn key_of(&self, access_token: &str) -> Option<String> {
+        self.shared.state().proofs.key_of(access_token).map(str::to_owned)
+    }
+
+    /// Proofs have to hold another nonce from now on.
+    pub(crate) fn change_nonce(&self) {
+        self.shared.change(|state| state.proofs.change_nonce());
+    }
+
+    /// Sets the server's clock, as far as proofs and `Date` are concerned, this many seconds ahead.
+    pub(crate) fn set_clock(&self, ahead: i64) {
+        self.shared.change(|state| state.proofs.set_clock(ahead));
+    }
+
     /// The life of access tokens from now on, in seconds.
     pub(crate) fn set_expires_in(&self, seconds: u64) {
         self.shared.change(|state| state.expires_in = seconds);
@@ -248,6 +274,7 @@ impl AuthorizationServer {
             given
                 .into_iter()
                 .chain([exchange.refresh_token, exchange.access_token])
+                .chain(exchange.head.all("dpop").into_iter().map(|proof| Some(proof.to_owned())))
                 .flatten()
                 .collect::<Vec<_>>()
         });
@@ -318,10 +345,15 @@ impl Shared {
     fn new(options: Options, address: SocketAddr) -> Self {
         let scheme = if options.tls.is_some() { "https" } else { "http" };
         let issuer = options.public_origin.clone().unwrap_or_else(|| format!("{scheme}://{address}"));
+        let mut proofs = Proofs::default();
+        if options.nonces {
+            proofs.change_nonce();
+        }
         let state = State {
             clients: options.clients.clone(),
             ledger: Ledger::new(),
             assertions: HashSet::new(),
+            proofs,
             log: Vec::new(),
             connections: 0,
             open: 0,

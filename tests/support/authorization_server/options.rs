@@ -48,6 +48,7 @@ pub(crate) struct Client {
     pub(super) certificate: Option<Vec<u8>>,
     pub(super) machine: bool,
     pub(super) rotates: Option<bool>,
+    pub(super) proves: bool,
 }
 
 impl Client {
@@ -61,6 +62,7 @@ impl Client {
             certificate: None,
             machine: false,
             rotates: None,
+            proves: false,
         }
     }
 
@@ -87,6 +89,11 @@ impl Client {
     /// The same client, proving itself in this way only.
     pub(crate) fn by(self, proof: Proof) -> Self {
         Self { proof, ..self }
+    }
+
+    /// The same client, whose every token is bound to a key (RFC 9449 §5.2).
+    pub(crate) fn proves(self) -> Self {
+        Self { proves: true, ..self }
     }
 
     /// The same client, with rotation on or off whatever the server's default is.
@@ -117,6 +124,8 @@ pub(crate) struct Options {
     pub(super) tls: Option<Arc<ServerConfig>>,
     pub(super) asks_for_certificates: bool,
     pub(super) signing_algorithms: Vec<&'static str>,
+    pub(super) proof_algorithms: Vec<&'static str>,
+    pub(super) nonces: bool,
     pub(super) refresh_takes: Duration,
     pub(super) apps: Apps,
     pub(super) trust_proxy: bool,
@@ -141,6 +150,8 @@ impl Options {
             tls: None,
             asks_for_certificates: false,
             signing_algorithms: vec!["HS256", "ES256", "RS256", "PS256", "EdDSA"],
+            proof_algorithms: vec!["ES256"],
+            nonces: false,
             refresh_takes,
             apps: Apps::LocalFiles,
             trust_proxy: false,
@@ -197,6 +208,16 @@ impl Options {
     /// The algorithms that assertions may be signed with.
     pub(crate) fn signing_algorithms(self, names: &[&'static str]) -> Self {
         Self { signing_algorithms: names.to_vec(), ..self }
+    }
+
+    /// The algorithms that proofs of possession may be signed with, as the metadata have them.
+    pub(crate) fn proof_algorithms(self, names: &[&'static str]) -> Self {
+        Self { proof_algorithms: names.to_vec(), ..self }
+    }
+
+    /// Proofs have to hold the server's last nonce (RFC 9449 §8).
+    pub(crate) fn nonces(self) -> Self {
+        Self { nonces: true, ..self }
     }
 
     /// How long Authgear looks between finding a refresh token good and replacing it. Two that look at once both find

@@ -27,7 +27,7 @@ pub(super) fn answer(shared: &Shared, request: &Request<'_>) -> Processed {
         ("GET", "/.well-known/openid-configuration" | "/.well-known/oauth-authorization-server") => {
             json_answer(200, &metadata(shared)).into()
         }
-        ("POST", TOKEN) => token(shared, request),
+        ("POST", TOKEN) => with_nonce(shared, token(shared, request)),
         ("POST", "/introspect") => introspect(shared, request).into(),
         ("POST", "/revoke") => revoke(shared, request).into(),
         (_, TOKEN | "/introspect" | "/revoke") => Answer::new(405, "").with("Allow", "POST").into(),
@@ -47,6 +47,7 @@ pub(super) fn error_for(fault: Fault) -> Option<Answer> {
             let page = "<!DOCTYPE html><title>500</title><h1>Internal Server Error</h1>\n";
             Some(Answer::new(500, page).with("Content-Type", "text/html; charset=utf-8"))
         }
+        Fault::ProofRefused => denied(400, "invalid_dpop_proof"),
         Fault::HookVeto => denied(400, "server_error"),
         Fault::TooManyRequests(_) => denied(429, "slow_down"),
         Fault::Unavailable(_) => denied(503, "temporarily_unavailable"),
@@ -67,6 +68,7 @@ fn metadata(shared: &Shared) -> Value {
             "none", "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "tls_client_auth",
         ],
         "token_endpoint_auth_signing_alg_values_supported": shared.options.signing_algorithms,
+        "dpop_signing_alg_values_supported": shared.options.proof_algorithms,
     });
     if shared.options.asks_for_certificates {
         let alias = format!("{}{TOKEN}", shared.issuer).replace("//127.0.0.1:", "//localhost:");
@@ -82,15 +84,38 @@ fn token(shared: &Shared, request: &Request<'_>) -> Processed {
 fn issue(shared: &Shared, request: &Request<'_>) -> Result<Processed, Denied> {
     let form = form(request)?;
     let client = authenticate(shared, request, &form)?;
+    let key = proven(shared, request, &client)?;
+    let key = key.as_deref();
     match parameter(&form, "grant_type") {
-        Some("refresh_token") => refresh(shared, &client, parameter(&form, "refresh_token")),
-        Some("client_credentials") if client.proof != Proof::None => Ok(grant_access(shared, None)),
+        Some("refresh_token") => refresh(shared, &client, parameter(&form, "refresh_token"), key),
+        Some("client_credentials") if client.proof != Proof::None => Ok(grant_access(shared, None, key)),
         Some("client_credentials") => Err((400, "unauthorized_client", "a public client has no credentials")),
-        Some(JWT_BEARER) => jwt_bearer(shared, &client, parameter(&form, "assertion")),
-        Some(TOKEN_EXCHANGE) if client.proof != Proof::None => exchange(shared, &form),
+        Some(JWT_BEARER) => jwt_bearer(shared, &client, parameter(&form, "assertion"), key),
+        Some(TOKEN_EXCHANGE) if client.proof != Proof::None => exchange(shared, &form, key),
         Some(_) => Err((400, "unsupported_grant_type", "see grant_types_supported")),
         None => Err((400, "invalid_request", "grant_type is missing")),
     }
+}
+
+/// The thumbprint of the key that a proof is of, if there is a proof; a client may have to show one (RFC 9449 §5).
+fn proven(shared: &Shared, request: &Request<'_>, client: &Client) -> Result<Option<String>, Denied> {
+    let given = request.head.all("dpop");
+    if given.is_empty() && !client.proves {
+        return Ok(None);
+    }
+    let scheme = shared.issuer.split("://").next().unwrap_or_default();
+    let host = request.head.header("host").unwrap_or_default();
+    let target = format!("{scheme}://{host}{}", request.head.path());
+    let checked = shared.change(|state| state.proofs.check(&given, request.head.method(), &target, None));
+    checked.map(Some).map_err(|refused| (400, refused.error(), refused.why()))
+}
+
+/// Tells what the next proof has to hold.
+fn with_nonce(shared: &Shared, mut processed: Processed) -> Processed {
+    for (name, value) in shared.state().proofs.headers() {
+        processed.answer = processed.answer.with(name, value);
+    }
+    processed
 }
 
 /// The parameters: in the body only, and none twice (RFC 6749 §3.2).
@@ -167,14 +192,19 @@ fn by_assertion(shared: &Shared, form: &[(String, String)], assertion: &str) -> 
 }
 
 /// RFC 7523 §2.1: the client vouches for somebody.
-fn jwt_bearer(shared: &Shared, client: &Client, given: Option<&str>) -> Result<Processed, Denied> {
+fn jwt_bearer(
+    shared: &Shared,
+    client: &Client,
+    given: Option<&str>,
+    key: Option<&str>,
+) -> Result<Processed, Denied> {
     let given = given.ok_or((400, "invalid_request", "assertion is missing"))?;
     assertion::of_somebody(shared, client, given).map_err(|why| (400, "invalid_grant", why))?;
-    Ok(grant_access(shared, None))
+    Ok(grant_access(shared, None, key))
 }
 
 /// RFC 8693 §2.1, for access tokens of its own.
-fn exchange(shared: &Shared, form: &[(String, String)]) -> Result<Processed, Denied> {
+fn exchange(shared: &Shared, form: &[(String, String)], key: Option<&str>) -> Result<Processed, Denied> {
     let mut tokens = vec!["subject_token"];
     tokens.extend(parameter(form, "actor_token").map(|_| "actor_token"));
     for name in tokens {
@@ -189,21 +219,44 @@ fn exchange(shared: &Shared, form: &[(String, String)]) -> Result<Processed, Den
     if parameter(form, "requested_token_type").is_some_and(|wanted| wanted != ACCESS_TOKEN) {
         return Err((400, "invalid_request", "there are access tokens, and no others"));
     }
-    Ok(grant_access(shared, None))
+    Ok(grant_access(shared, None, key))
 }
 
-fn refresh(shared: &Shared, client: &Client, token: Option<&str>) -> Result<Processed, Denied> {
+fn refresh(
+    shared: &Shared,
+    client: &Client,
+    token: Option<&str>,
+    key: Option<&str>,
+) -> Result<Processed, Denied> {
     let token = token.ok_or((400, "invalid_request", "refresh_token is missing"))?;
+    is_whose_key(shared, client, token, key)?;
     let rotates = client.rotates.unwrap_or(shared.options.rotation);
     let redeemed =
         shared.change(|state| state.ledger.redeem(&client.id, token, rotates, shared.options.grace, now()));
     let redeemed = redeemed.map_err(|why| (400, "invalid_grant", why))?;
-    let issued = grant_access(shared, Some((&redeemed.grant, redeemed.refresh_token.clone())));
+    let issued = grant_access(shared, Some((&redeemed.grant, redeemed.refresh_token.clone())), key);
     Ok(Processed { rotated_at: redeemed.rotated_at, ..issued })
 }
 
+/// A public client's refresh token is bound to the key that was shown first, and is good with no other (RFC 9449 §5).
+fn is_whose_key(shared: &Shared, client: &Client, token: &str, key: Option<&str>) -> Result<(), Denied> {
+    shared.change(|state| {
+        let Some(grant) = state.ledger.grant_of(token) else { return Ok(()) };
+        match (state.proofs.key_of(&grant), key) {
+            (Some(bound), key) if key != Some(bound) => {
+                Err((400, "invalid_grant", "the refresh token is bound to another key"))
+            }
+            (None, Some(key)) if client.proof == Proof::None => {
+                state.proofs.bind(&grant, key);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    })
+}
+
 /// An access token and the answer that carries it, for a grant and its refresh token or for a client itself.
-fn grant_access(shared: &Shared, grant: Option<(&str, Option<String>)>) -> Processed {
+fn grant_access(shared: &Shared, grant: Option<(&str, Option<String>)>, key: Option<&str>) -> Processed {
     let now = now();
     let jwt = shared.options.jwt;
     let (grant, refresh_token) = grant.map_or((None, None), |(id, token)| (Some(id), token));
@@ -216,10 +269,13 @@ fn grant_access(shared: &Shared, grant: Option<(&str, Option<String>)>) -> Proce
         random::alphanumeric(43)
     };
     state.ledger.note(&access_token, grant, jwt, expires_in, now);
+    if let Some(key) = key {
+        state.proofs.bind(&access_token, key);
+    }
 
     let mut body = Map::new();
     body.insert("access_token".to_owned(), json!(access_token));
-    body.insert("token_type".to_owned(), json!("Bearer"));
+    body.insert("token_type".to_owned(), json!(if key.is_some() { "DPoP" } else { "Bearer" }));
     body.insert("expires_in".to_owned(), json!(expires_in));
     if let Some(refresh_token) = &refresh_token {
         body.insert("refresh_token".to_owned(), json!(refresh_token));

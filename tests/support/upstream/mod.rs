@@ -31,6 +31,7 @@ use super::authorization_server::AuthorizationServer;
 use super::background::{Background, Door, Wire};
 use super::certificates::Authority;
 use super::in_time;
+use super::proofs::Proofs;
 
 /// What an HTTP/2 client sends first (RFC 9113 §3.4); no HTTP/1.1 method begins like this.
 const PREFACE: &[u8; 4] = b"PRI ";
@@ -48,6 +49,7 @@ pub(crate) struct Upstream {
 /// What the handle and the connections share.
 struct Shared {
     check: Option<Check>,
+    scheme: &'static str,
     memory: Mutex<Memory>,
     changed: watch::Sender<u64>,
     /// Counts releases of what waits.
@@ -69,6 +71,8 @@ struct Memory {
     /// Challenges for requests to come, whatever their token.
     dislikes: VecDeque<Option<String>>,
     hang_up: bool,
+    /// The proofs of possession that came beside bound tokens.
+    proofs: Proofs,
     /// Bytes of answers that were taken from `/bytes` and its like.
     poured: usize,
 }
@@ -90,15 +94,16 @@ impl Upstream {
         let tls =
             authority.as_ref().map(|authority| authority.asking_server(&["localhost", "127.0.0.1"], &both));
         let (door, listener) = Door::bind();
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let shared = Arc::new(Shared {
             check,
+            scheme,
             memory: Mutex::default(),
             changed: watch::Sender::new(0),
             released: watch::Sender::new(0),
             closing: watch::Sender::new(0),
             events: Semaphore::new(0),
         });
-        let scheme = if tls.is_some() { "https" } else { "http" };
         let (inside, entrance) = (Arc::clone(&shared), door.clone());
         let running = Background::run("upstream", move || async move {
             let serve = |stream, _peer| {
@@ -140,6 +145,16 @@ impl Upstream {
     pub(crate) fn dislike<'a>(&self, challenges: impl IntoIterator<Item = Option<&'a str>>) {
         let challenges = challenges.into_iter().map(|challenge| challenge.map(str::to_owned));
         self.shared.memory().dislikes.extend(challenges);
+    }
+
+    /// Proofs have to hold a nonce from now on, and another one than before (RFC 9449 §9).
+    pub(crate) fn change_nonce(&self) {
+        self.shared.memory().proofs.change_nonce();
+    }
+
+    /// Sets the clock that proofs are judged by, and that of `Date`, this many seconds ahead.
+    pub(crate) fn set_clock(&self, ahead: i64) {
+        self.shared.memory().proofs.set_clock(ahead);
     }
 
     /// Lets this many more server-sent events go.

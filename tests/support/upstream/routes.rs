@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use bearerd::clock::Clock;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, WWW_AUTHENTICATE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Frame;
 use hyper::body::Incoming;
@@ -43,6 +43,21 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Feed>, io::Error> {
     let number = remember(&shared, connection, head, &request);
+    let told = shared.memory().proofs.headers();
+    let mut answer = served(shared, number, request).await?;
+    for (name, value) in told {
+        answer
+            .headers_mut()
+            .insert(HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap());
+    }
+    Ok(answer)
+}
+
+async fn served(
+    shared: Arc<Shared>,
+    number: usize,
+    request: Request<Incoming>,
+) -> Result<Response<Feed>, io::Error> {
     let released = shared.released.subscribe();
     if let Some(refusal) = refuse(&shared, number) {
         read(&shared, number, request.into_body(), None).await;
@@ -90,10 +105,10 @@ fn remember(shared: &Shared, connection: usize, head: Option<Head>, request: &Re
         trailers: Vec::new(),
         broken: false,
     };
-    if let Some(check) = &shared.check {
-        seen.verdict = check.verdict(&seen.all(&check.header));
-    }
     shared.change(|memory| {
+        if let Some(check) = &shared.check {
+            seen.verdict = check.verdict(&seen, shared.scheme, &mut memory.proofs);
+        }
         seen.number = memory.log.len();
         memory.tally.count(seen.verdict);
         memory.log.push(seen);
@@ -111,6 +126,13 @@ fn refuse(shared: &Shared, number: usize) -> Option<Response<Feed>> {
         (None, Verdict::Missing) => Some("Bearer".to_owned()),
         (None, Verdict::Several) => Some("Bearer error=\"invalid_request\"".to_owned()),
         (None, Verdict::Bad(_)) => Some("Bearer error=\"invalid_token\"".to_owned()),
+        (None, Verdict::Unproven(refused)) => {
+            let description = refused.why();
+            Some(format!(
+                "DPoP algs=\"ES256\", error=\"{}\", error_description=\"{description}\"",
+                refused.error()
+            ))
+        }
     };
     let mut refusal = reply(StatusCode::UNAUTHORIZED, "text/plain", "the upstream wants a good token\n");
     if let Some(challenge) = challenge {

@@ -8,6 +8,7 @@ use bearerd::clock::Moment;
 
 use crate::support::authorization_server::{AuthorizationServer, TokenState};
 use crate::support::http::Head;
+use crate::support::proofs::{Proofs, Refused};
 
 /// What came of the token on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub(crate) enum Verdict {
     Several,
     /// It was not good.
     Bad(TokenState),
+    /// It was good, and is bound to a key of which there was no good proof (RFC 9449).
+    Unproven(Refused),
 }
 
 /// One request.
@@ -76,6 +79,8 @@ pub(crate) struct Tally {
     pub(crate) revoked_tokens: usize,
     /// With one that was never issued.
     pub(crate) unknown_tokens: usize,
+    /// With one that is bound to a key, and no good proof of that.
+    pub(crate) unproven: usize,
     /// Without one.
     pub(crate) missing: usize,
     /// With several.
@@ -89,6 +94,7 @@ impl Tally {
             Verdict::Good | Verdict::Bad(TokenState::Active) => &mut self.good,
             Verdict::Missing => &mut self.missing,
             Verdict::Several => &mut self.several,
+            Verdict::Unproven(_) => &mut self.unproven,
             Verdict::Bad(TokenState::Expired) => &mut self.expired_tokens,
             Verdict::Bad(TokenState::Revoked) => &mut self.revoked_tokens,
             Verdict::Bad(TokenState::Unknown) => &mut self.unknown_tokens,
@@ -113,14 +119,33 @@ impl Check {
         Self { header: "authorization".to_owned(), scheme: "Bearer".to_owned(), server: server.clone() }
     }
 
-    pub(super) fn verdict(&self, values: &[&str]) -> Verdict {
-        match values {
+    /// What the token of a request is worth, and the proof beside it.
+    pub(super) fn verdict(&self, seen: &Seen, scheme: &str, proofs: &mut Proofs) -> Verdict {
+        match seen.all(&self.header).as_slice() {
             [] => Verdict::Missing,
             [value] => {
+                if let Some(token) = value.strip_prefix("DPoP ")
+                    && let Some(key) = self.server.key_of(token)
+                    && self.server.state_of(token) == TokenState::Active
+                {
+                    let path = seen.target.split('?').next().unwrap_or_default();
+                    let target =
+                        format!("{scheme}://{}{path}", seen.authority.as_deref().unwrap_or_default());
+                    return match proofs.check(&seen.all("dpop"), &seen.method, &target, Some(token)) {
+                        Ok(shown) if shown == key => Verdict::Good,
+                        Ok(_) => Verdict::Unproven(Refused::Invalid("it is of another key")),
+                        Err(refused) => Verdict::Unproven(refused),
+                    };
+                }
                 let token = match self.scheme.as_str() {
                     "" => Some(*value),
                     scheme => value.strip_prefix(scheme).and_then(|rest| rest.strip_prefix(' ')),
                 };
+                if let Some(token) = token
+                    && self.server.key_of(token).is_some()
+                {
+                    return Verdict::Unproven(Refused::Invalid("a bound token came as another"));
+                }
                 match token.map_or(TokenState::Unknown, |token| self.server.state_of(token)) {
                     TokenState::Active => Verdict::Good,
                     state => Verdict::Bad(state),

@@ -6,7 +6,7 @@ use crate::config::error::{Code, Place, Problem};
 use crate::config::keys::{self, Grant};
 use crate::config::value::Placed;
 use crate::config::written::WrittenGrant;
-use crate::grant::ClientAuthMethod;
+use crate::grant::{ClientAuthMethod, Dpop};
 
 /// How a reference to a secret is written.
 const SECRET: &str = "write client_secret = { file = \"/run/secrets/client_secret\" }";
@@ -31,6 +31,12 @@ pub(super) fn tell(written: &WrittenGrant, certificate: bool, context: &mut Cont
         && !grant.faulty.contains(&"actor_token")
     {
         clash(&kind.place, "actor_token_type", "is about an `actor_token`, and there is none", "remove it");
+    }
+    if let Some(key) = &grant.dpop_key
+        && !or(grant.dpop.clone(), Dpop::Off).is_on()
+        && !grant.faulty.contains(&"dpop")
+    {
+        clash(&key.place, "dpop_key", "is of no use without `dpop`", "write dpop = true, or remove it");
     }
     if let Some(scopes) =
         grant.send_scopes_on_refresh.as_ref().filter(|send| send.value && grant.scopes.is_none())

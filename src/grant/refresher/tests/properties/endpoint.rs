@@ -29,7 +29,12 @@ impl TokenEndpoint for Wire {
         Box::pin(async { Ok(prepared()) })
     }
 
-    fn redeem<'a>(&'a self, _: &'a Prepared, presented: Option<&'a RefreshToken>) -> Pending<'a, Redeemed> {
+    fn redeem<'a>(
+        &'a self,
+        _: &'a Prepared,
+        presented: Option<&'a RefreshToken>,
+        _: Option<&'a ProofKey>,
+    ) -> Pending<'a, Redeemed> {
         let token = Token::of(presented.unwrap());
         Box::pin(async move {
             let world = &*self.world;
