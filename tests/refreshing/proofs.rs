@@ -127,16 +127,18 @@ async fn a_server_whose_clock_is_another_gets_proofs_of_its_own_time() {
 
 #[tokio::test]
 async fn a_proof_that_stays_refused_is_a_persons_business_and_the_token_stays() {
-    let server = proving().start();
-    server.fault(Fault::ProofRefused, Phase::BeforeProcessing);
-    let bench = bench(&server, Dpop::Required).start().await;
-    bench.is(State::Misconfigured).await;
-    assert_eq!(problem(&bench).await, "dpop_proof_rejected");
-    assert_eq!(server.redeems().len(), 1, "the next proof would be no other");
-    server.heal();
-    bench.refresh();
-    bench.is(State::Active).await;
-    assert_eq!(server.reuse_errors(), 0);
+    // Of the one the next proof would be no other; of the other, it is one more and no third.
+    for (fault, requests) in [(Fault::ProofRefused, 1), (Fault::NonceWanted, 2)] {
+        let server = proving().start();
+        server.fault(fault, Phase::BeforeProcessing);
+        let bench = bench(&server, Dpop::Required).start().await;
+        bench.is(State::Misconfigured).await;
+        assert_eq!((problem(&bench).await, server.redeems().len()), ("dpop_proof_rejected", requests));
+        server.heal();
+        bench.refresh();
+        bench.is(State::Active).await;
+        assert_eq!(server.reuse_errors(), 0);
+    }
 }
 
 #[tokio::test]
@@ -231,7 +233,11 @@ async fn a_grant_that_had_no_key_is_given_one_when_dpop_is_switched_on() {
     plain.is(State::Active).await;
     let mut bench = plain.stopped().await;
     bench.params.dpop = Dpop::Required;
+    server.fault_once(Fault::Hang, Phase::BeforeProcessing);
     let bench = bench.start().await;
+    server.wait_for("a request", |log| log.iter().any(|one| one.stage == Stage::Held)).await;
+    assert!(record(&bench)["dpop_key"].is_string(), "before anything can be bound to it");
+    server.release();
     bench.is(State::Active).await;
     assert!(bench.handle.reader.now().unwrap().is_bound(), "the bearer token that rests is no longer taken");
     assert_eq!((statuses(&server), server.reuse_errors()), (vec![200, 200], 0));

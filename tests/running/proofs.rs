@@ -85,6 +85,7 @@ async fn a_nonce_of_the_upstreams_costs_one_more_request_and_no_caller_an_answer
 #[tokio::test]
 async fn what_on_401_says_is_about_the_token_and_not_about_its_proof() {
     let stage = stage(proving(), &[("BEARERD_ON_401", "pass")]).await;
+    tokio::time::sleep(OLD_ENOUGH).await;
     let before = stage.upstream.requests().len();
     stage.upstream.change_nonce();
     assert_eq!(stage.get("/echo").await.status(), 200);
@@ -94,6 +95,7 @@ async fn what_on_401_says_is_about_the_token_and_not_about_its_proof() {
     let before = stage.upstream.requests().len();
     assert_eq!(stage.get("/echo").await.status(), 401);
     assert_eq!(verdicts(&stage.upstream, before).len(), 1);
+    stage.server.wait_for("the refresh", |log| log.iter().filter(|one| one.is_redeem()).count() == 3).await;
 }
 
 #[tokio::test]

@@ -16,6 +16,8 @@ pub(crate) enum Fault {
     ErrorPage,
     /// 400 with `server_error`: a hook refused the access token.
     HookVeto,
+    /// 400 with `use_dpop_nonce`, and another nonce each time.
+    NonceWanted,
     /// 400 with `invalid_dpop_proof`.
     ProofRefused,
     /// 429, with `Retry-After` in seconds or without.

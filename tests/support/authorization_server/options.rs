@@ -215,7 +215,7 @@ impl Options {
         Self { proof_algorithms: names.to_vec(), ..self }
     }
 
-    /// Proofs have to hold the server's last nonce (RFC 9449 §8).
+    /// Proofs have to hold the server's last nonce (RFC 9449 §8): each token comes with another.
     pub(crate) fn nonces(self) -> Self {
         Self { nonces: true, ..self }
     }

@@ -47,6 +47,9 @@ pub(super) fn error_for(fault: Fault) -> Option<Answer> {
             let page = "<!DOCTYPE html><title>500</title><h1>Internal Server Error</h1>\n";
             Some(Answer::new(500, page).with("Content-Type", "text/html; charset=utf-8"))
         }
+        Fault::NonceWanted => {
+            denied(400, "use_dpop_nonce").map(|answer| answer.with("DPoP-Nonce", random::alphanumeric(24)))
+        }
         Fault::ProofRefused => denied(400, "invalid_dpop_proof"),
         Fault::HookVeto => denied(400, "server_error"),
         Fault::TooManyRequests(_) => denied(429, "slow_down"),
@@ -112,6 +115,9 @@ fn proven(shared: &Shared, request: &Request<'_>, client: &Client) -> Result<Opt
 
 /// Tells what the next proof has to hold.
 fn with_nonce(shared: &Shared, mut processed: Processed) -> Processed {
+    if shared.options.nonces && processed.answer.status == 200 {
+        shared.change(|state| state.proofs.change_nonce());
+    }
     for (name, value) in shared.state().proofs.headers() {
         processed.answer = processed.answer.with(name, value);
     }
