@@ -1,5 +1,6 @@
 // The certified oidc-provider behind TLS, with a client for every way of proving who asks and for every grant; and an
-// upstream, behind TLS as well, that takes a token only from whoever shows the certificate that it is bound to (RFC 8705).
+// upstream, behind TLS as well, that takes a token only from whom it is bound to: a certificate (RFC 8705), or a key
+// (RFC 9449, with nonces).
 //
 //     node credentials.mjs FOLDER
 //
@@ -7,7 +8,7 @@
 // listens. At `control`: POST /seed/CLIENT makes a grant and its first refresh token, GET /credentials tells each client's
 // key or secret, GET /report what was redeemed and refused, GET /secrets what must not be told.
 
-import { createHash, generateKeyPairSync, X509Certificate } from 'node:crypto';
+import { createHash, generateKeyPairSync, randomBytes, randomUUID, X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -89,7 +90,14 @@ const clients = [
     grant_types: REFRESH,
   },
   { ...common, client_id: 'public', token_endpoint_auth_method: 'none', grant_types: REFRESH },
+  { ...common, client_id: 'dpop', token_endpoint_auth_method: 'none', dpop_bound_access_tokens: true, grant_types: REFRESH },
+  { ...withKey('dpop-machine', 'ES256', ...EC, ['client_credentials']), dpop_bound_access_tokens: true },
 ];
+
+// The key that the refresh token of `dpop` is bound to, which it signed in with.
+const signedInWith = generateKeyPairSync(...EC);
+credentials.dpop = signedInWith.privateKey.export({ type: 'pkcs8', format: 'pem' });
+const thumbprints = { dpop: await jose.calculateJwkThumbprint(signedInWith.publicKey.export({ format: 'jwk' })) };
 
 const certificate = (ctx) => {
   const shown = ctx.socket.getPeerCertificate();
@@ -114,6 +122,7 @@ const provider = new Provider(issuer, {
   features: {
     clientCredentials: { enabled: true },
     devInteractions: { enabled: false },
+    dPoP: { enabled: true, nonceSecret: randomBytes(32), requireNonce: () => true },
     mTLS: {
       enabled: true,
       certificateBoundAccessTokens: true,
@@ -167,7 +176,7 @@ provider.registerGrantType(
   ['subject_token', 'subject_token_type', 'actor_token', 'actor_token_type', 'requested_token_type', 'audience'],
 );
 
-const report = { redeems: {}, errors: [], subjects: [], rejected: [] };
+const report = { redeems: {}, errors: [], subjects: [], rejected: [], nonces: { server: 0, upstream: 0 } };
 const secrets = Object.values(credentials);
 provider.on('grant.success', (ctx) => {
   const { params, client } = ctx.oidc;
@@ -176,6 +185,11 @@ provider.on('grant.success', (ctx) => {
   secrets.push(...[...given, ctx.body.refresh_token, ctx.body.access_token].filter(Boolean));
 });
 provider.on('grant.error', (ctx, error) => {
+  // Asked for a nonce (RFC 9449 §8), which is no failure.
+  if (error.error === 'use_dpop_nonce') {
+    report.nonces.server += 1;
+    return;
+  }
   const detail = error.error_detail ?? error.error_description ?? error.message;
   report.errors.push({ client: ctx.oidc?.client?.clientId, error: error.error, detail });
 });
@@ -183,26 +197,52 @@ provider.on('server_error', (_ctx, error) => report.errors.push({ error: 'server
 server.on('request', provider.callback());
 
 // The upstream.
+const proofs = new Set();
+let nonce = randomUUID();
 
-/** Why a request is refused; nothing when it is not. */
-async function refusal(request) {
+/** Why a request is refused; nothing when it is not. `challenge` goes with it. */
+async function refusal(request, url) {
   const [scheme, value] = (request.headers.authorization ?? '').split(' ');
   const token = value && ((await provider.AccessToken.find(value)) ?? (await provider.ClientCredentials.find(value)));
-  if (!token || scheme !== 'Bearer') return `no good token: ${scheme}`;
+  if (!token) return { why: `no good token: ${scheme}`, challenge: 'Bearer error="invalid_token"' };
   const shown = request.socket.getPeerCertificate().raw;
   const thumbprint = shown && createHash('sha256').update(shown).digest('base64url');
-  const bound = token['x5t#S256'];
-  return bound && bound !== thumbprint ? 'the token is bound to another certificate' : undefined;
+  if (token['x5t#S256'] && token['x5t#S256'] !== thumbprint) {
+    return { why: 'the token is bound to another certificate', challenge: 'Bearer error="invalid_token"' };
+  }
+  if (!token.jkt) return scheme === 'Bearer' ? undefined : { why: `not bound to a key, and comes as ${scheme}`, challenge: 'Bearer' };
+  if (scheme !== 'DPoP') return { why: `bound to a key, and comes as ${scheme}`, challenge: 'DPoP algs="ES256"' };
+  try {
+    const { payload, protectedHeader } = await jose.jwtVerify(request.headers.dpop, jose.EmbeddedJWK, {
+      typ: 'dpop+jwt',
+      algorithms: ['ES256'],
+      maxTokenAge: 60,
+      requiredClaims: ['jti', 'htm', 'htu', 'ath', 'iat'],
+    });
+    if (protectedHeader.jwk.d) throw new Error('a private key was sent');
+    if ((await jose.calculateJwkThumbprint(protectedHeader.jwk)) !== token.jkt) throw new Error('another key signed it');
+    if (payload.htm !== request.method || payload.htu !== url) throw new Error(`it is for ${payload.htm} ${payload.htu}`);
+    if (payload.ath !== createHash('sha256').update(value).digest('base64url')) throw new Error('it is for another token');
+    if (proofs.has(payload.jti)) throw new Error('it was used before');
+    if (payload.nonce !== nonce) {
+      report.nonces.upstream += 1;
+      return { challenge: 'DPoP error="use_dpop_nonce"' };
+    }
+    proofs.add(payload.jti);
+  } catch (error) {
+    return { why: `the proof is no good: ${error.message}`, challenge: 'DPoP error="invalid_dpop_proof"' };
+  }
+  return undefined;
 }
 
 const upstream = createTlsServer(tls, async (request, response) => {
-  const why = await refusal(request);
+  const refused = await refusal(request, new URL(request.url.split('?')[0], upstreamUrl).href);
   for await (const _chunk of request);
-  if (why) report.rejected.push(why);
-  const headers = { 'content-type': 'application/json' };
-  if (why) headers['www-authenticate'] = 'Bearer error="invalid_token"';
-  response.writeHead(why ? 401 : 200, headers);
-  response.end(JSON.stringify(why ? { why } : { token: fingerprint(request.headers.authorization.split(' ')[1]) }));
+  if (refused?.why) report.rejected.push(refused.why);
+  const headers = { 'content-type': 'application/json', 'dpop-nonce': nonce };
+  if (refused) headers['www-authenticate'] = refused.challenge;
+  response.writeHead(refused ? 401 : 200, headers);
+  response.end(JSON.stringify(refused ?? { token: fingerprint(request.headers.authorization.split(' ')[1]) }));
 });
 const upstreamUrl = await listen(upstream, 'https');
 
@@ -213,6 +253,7 @@ async function seed(id) {
   grant.addOIDCScope(SCOPE);
   const grantId = await grant.save();
   const token = new provider.RefreshToken({ accountId: 'alice', client, grantId, gty: 'authorization_code', scope: SCOPE });
+  token.jkt = thumbprints[id];
   return { refresh_token: await token.save() };
 }
 
@@ -232,6 +273,7 @@ const control = createServer(async (request, response) => {
     'GET /report': () => report,
     'GET /secrets': () => secrets,
     'POST /subject': subject,
+    'POST /nonce': () => ({ nonce: (nonce = randomUUID()) }),
   };
   const [, id] = /^\/seed\/([\w-]+)$/.exec(request.url) ?? [];
   const answer = id ? () => seed(id) : answers[`${request.method} ${request.url}`];

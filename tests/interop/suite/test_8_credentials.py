@@ -1,5 +1,6 @@
 """Every way of proving who asks, and every grant, at a certified server and an upstream that checks what a token is bound to."""
 
+import json
 import pathlib
 import shutil
 import subprocess
@@ -144,6 +145,39 @@ roots = "file"{certificate}
         bearerd = Bearerd.configured(self.folder)
         self.addCleanup(bearerd.stop)
         wait_until("a refusal", lambda: call(bearerd.url + "/")[0] in (401, 503))
+
+    def assert_proves_through_renewals(self, client, keys):
+        """Both sides want nonces; another one of the upstream's costs no caller an answer."""
+        before = self.server.report()["nonces"]
+        bearerd = self.start(client, keys + '\ndpop = "required"')
+        self.assert_serves_through_renewals(client, bearerd)
+        call(self.server.control + "/nonce", data=b"")
+        self.assert_serves_through_renewals(client, bearerd, 1)
+        asked = {side: count - before[side] for side, count in self.server.report()["nonces"].items()}
+        self.assertEqual(asked, {"server": 1, "upstream": 2}, "once each, and once more for the upstream's next")
+        return bearerd
+
+    def test_tokens_are_bound_to_a_key_and_so_is_a_public_clients_refresh_token(self):
+        keys = 'dpop_key = { file = "credential" }'
+        bearerd = self.assert_proves_through_renewals("dpop", self.seeded("dpop", keys))
+        self.assertEqual(bearerd.stop(), 0)
+        # The stored token and its key go on; with another key the refresh token is of no use.
+        (self.folder / "proxy.toml").write_text((self.folder / "proxy.toml").read_text().replace(keys, ""))
+        bearerd = Bearerd.configured(self.folder)
+        self.addCleanup(bearerd.stop)
+        bearerd.wait_until_ready()
+        self.assert_serves_through_renewals("dpop", bearerd, 1)
+        self.assertEqual(bearerd.stop(), 0)
+        record = json.loads((self.folder / "state.json").read_text())
+        self.assertIn("PRIVATE KEY", record.pop("dpop_key"))
+        (self.folder / "state.json").write_text(json.dumps(record))
+        bearerd = Bearerd.configured(self.folder)
+        self.addCleanup(bearerd.stop)
+        wait_until("sign_in_required", lambda: call(bearerd.url + "/")[1].get("code") == "sign_in_required")
+
+    def test_tokens_of_a_client_that_proves_itself_with_another_key_are_bound(self):
+        keys = 'flow = "client_credentials"\nclient_key = { file = "credential" }'
+        self.assert_proves_through_renewals("dpop-machine", keys)
 
     def test_client_credentials(self):
         keys = 'flow = "client_credentials"\nclient_key = { file = "credential" }'
