@@ -116,7 +116,7 @@ pub struct RouteSeries {
     retried: [Counter; Retried::ALL.len()],
 }
 
-/// What became of a request whose answer was a 401 that put the token in doubt.
+/// What became of a request whose answer was a 401 that put the token in doubt, or that took no proof beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retried {
     /// It was sent again, and answered otherwise.

@@ -51,10 +51,7 @@ pub const METRICS: &[Metric] = &[
     gauge("bearerd_connections", "Downstream connections"),
     counter("bearerd_connections_rejected", "Downstream connections closed at once, being too many"),
     counter("bearerd_upstream_401", "Answers 401 of the upstream that put the token in doubt"),
-    counter(
-        "bearerd_retries_after_401",
-        "What became of requests that were to be sent again after such an answer",
-    ),
+    counter("bearerd_retries_after_401", "What became of requests that were to be sent again after a 401"),
     histogram("http_server_request_duration_seconds", "From a request's head to its response's head"),
     gauge("process_start_time_seconds", "When the process started"),
     on_linux(gauge("process_resident_memory_bytes", "Resident memory")),
