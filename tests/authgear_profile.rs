@@ -5,6 +5,7 @@
 
 mod addressing;
 mod conduct;
+mod proofs;
 
 use std::time::Duration;
 

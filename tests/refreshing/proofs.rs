@@ -191,6 +191,26 @@ async fn a_token_that_is_bound_to_no_key_is_taken_or_refused_as_the_policy_says(
 }
 
 #[tokio::test]
+async fn at_authgear_the_refresh_token_is_bound_and_the_access_token_is_not() {
+    let key = Key::p256();
+    let server = AuthorizationServer::authgear().client(Client::public("billing").rotates(true)).start();
+    let mut bench = bench(&server, Dpop::Offered);
+    server.bind(&bench.seed(), &key.thumbprint());
+    let without = bench.start().await;
+    without.is(State::Misconfigured).await;
+    assert_eq!(problem(&without).await, "dpop_proof_rejected");
+    // The key that it is bound to takes the place of the one that was made for it.
+    bench = without.stopped().await;
+    bench.params.dpop_key = Some(bench.file("dpop.pem", &key.pem()));
+    let bench = bench.start().await;
+    bench.is(State::Active).await;
+    bench.refresh();
+    bench.generation(2).await;
+    assert!(!bench.handle.reader.now().unwrap().is_bound());
+    assert_eq!(statuses(&server), [400, 200, 200]);
+}
+
+#[tokio::test]
 async fn no_proof_is_shown_unasked_and_a_bound_token_is_then_of_no_use() {
     let server = AuthorizationServer::strict().client(Client::public("billing")).start();
     server.rewrite(|body| drop(body.insert("token_type".to_owned(), json!("DPoP"))));

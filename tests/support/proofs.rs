@@ -12,15 +12,16 @@ use serde_json::{Value, json};
 
 use super::{jwt, random};
 
-/// How old a proof may be, or how early, in seconds.
-const WINDOW: i64 = 60;
-
 /// The members of a proof's key (RFC 7638 §3.2): a private one among them would be a leak.
 const PUBLIC: [&str; 4] = ["crv", "kty", "x", "y"];
 
 /// One server's memory of proofs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Proofs {
+    /// How old a proof may be, or how early, in seconds.
+    window: i64,
+    /// Whether a proof is good only once.
+    once: bool,
     /// What the next proof has to hold; none where nonces are not asked for.
     nonce: Option<String>,
     /// How far its clock is ahead, in seconds, once it was set.
@@ -57,7 +58,26 @@ impl Refused {
     }
 }
 
+impl Default for Proofs {
+    /// By the book, and unforgiving.
+    fn default() -> Self {
+        Self {
+            window: 60,
+            once: true,
+            nonce: None,
+            ahead: None,
+            used: HashSet::new(),
+            bound: BTreeMap::new(),
+        }
+    }
+}
+
 impl Proofs {
+    /// As Authgear looks at them (authgear.md row 11, engine.md §7.7).
+    pub(crate) fn authgear() -> Self {
+        Self { window: 600, once: false, ..Self::default() }
+    }
+
     /// Asks for nonces from now on, and for another one than before.
     pub(crate) fn change_nonce(&mut self) {
         self.nonce = Some(random::alphanumeric(24));
@@ -114,13 +134,13 @@ impl Proofs {
         let hash = token.map(|token| URL_SAFE_NO_PAD.encode(digest(&SHA256, token.as_bytes())));
         invalid(claims["ath"].as_str() == hash.as_deref(), "it is for another token")?;
         let age = claims["iat"].as_i64().map(|at| (self.now() - at).abs());
-        invalid(age.is_some_and(|age| age <= WINDOW), "it is not of this time")?;
+        invalid(age.is_some_and(|age| age <= self.window), "it is not of this time")?;
         if self.nonce.is_some() && claims["nonce"].as_str() != self.nonce.as_deref() {
             return Err(Refused::NeedsNonce);
         }
         let identifier = claims["jti"].as_str().filter(|identifier| (16..=43).contains(&identifier.len()));
         let identifier = identifier.ok_or(Refused::Invalid("its identifier is too short or too long"))?;
-        invalid(self.used.insert(identifier.to_owned()), "it was used before")?;
+        invalid(self.used.insert(identifier.to_owned()) || !self.once, "it was used before")?;
         Ok(thumbprint(jwk))
     }
 }

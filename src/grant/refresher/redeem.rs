@@ -120,10 +120,17 @@ impl Refresher {
         key.map(|key| ProofKey::new(key).map_err(dpop_key_unusable)).transpose()
     }
 
-    /// Gives a record the key that its tokens are to be bound to, if it has none: the configured one, or a new one.
-    /// Whether it was given one.
+    /// Gives a record the key that its tokens are to be bound to, if it has none: the configured one, or a new one. What
+    /// a first refresh token is bound to is the operator's to say, also later. Whether it was given one.
     fn bind(&self, record: &mut Record, configured: Option<&DpopKey>) -> Result<bool, RefreshError> {
-        if !self.params.dpop.is_on() || record.dpop_key.is_some() {
+        let is_first = |token: &RefreshToken| record.seeds.contains(&token.fingerprint());
+        let stays = match (&record.dpop_key, configured) {
+            (Some(there), Some(wanted)) => {
+                there == wanted || !record.refresh_token.as_ref().is_none_or(is_first)
+            }
+            (there, _) => there.is_some(),
+        };
+        if stays || !self.params.dpop.is_on() {
             return Ok(false);
         }
         let key = configured.cloned().map_or_else(SigningKey::generate, Ok).map_err(dpop_key_unusable)?;

@@ -345,7 +345,10 @@ impl Shared {
     fn new(options: Options, address: SocketAddr) -> Self {
         let scheme = if options.tls.is_some() { "https" } else { "http" };
         let issuer = options.public_origin.clone().unwrap_or_else(|| format!("{scheme}://{address}"));
-        let mut proofs = Proofs::default();
+        let mut proofs = match options.profile {
+            Profile::Strict => Proofs::default(),
+            Profile::Authgear => Proofs::authgear(),
+        };
         if options.nonces {
             proofs.change_nonce();
         }

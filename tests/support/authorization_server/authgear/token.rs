@@ -66,7 +66,7 @@ async fn judge(
     match form.first("grant_type") {
         Some("refresh_token") => {
             let token = required(form, "refresh_token", "refresh token is required")?;
-            refresh(shared, &client, token, dress, rotated_at).await
+            refresh(shared, request, &client, token, dress, rotated_at).await
         }
         Some("authorization_code") => {
             required(form, "code", "code is required")?;
@@ -114,6 +114,7 @@ fn limit(shared: &Shared, key: &str, burst: u32, period: Duration) -> Result<(),
 /// look and the replacement is not atomic: two that look at once both find it good.
 async fn refresh(
     shared: &Shared,
+    request: &Request<'_>,
     client: &Client,
     token: &str,
     dress: &Dress,
@@ -124,6 +125,7 @@ async fn refresh(
     }
     let grant = shared.state().ledger.matching(token);
     let grant = grant.ok_or_else(|| Stop::error("invalid_grant", "invalid refresh token"))?;
+    is_proven(shared, request, &grant)?;
     limit(shared, "the user", 60, Duration::from_secs(1))?;
     tokio::time::sleep(shared.options.refresh_takes).await;
     let mut refresh_token = None;
@@ -135,6 +137,21 @@ async fn refresh(
         return Err(Stop::error("invalid_request", "client id doesn't match the refresh token"));
     }
     Ok(tokens(shared, client, &grant, refresh_token, dress))
+}
+
+/// A grant that is bound to a key wants a proof of it; whoever shows a proof shows a good one.
+fn is_proven(shared: &Shared, request: &Request<'_>, grant: &str) -> Result<(), Stop> {
+    let given = request.head.all("dpop");
+    let target = format!("{}{}", shared.issuer, request.head.path());
+    shared.change(|state| {
+        let bound = state.proofs.key_of(grant).map(str::to_owned);
+        if given.is_empty() && bound.is_none() {
+            return Ok(());
+        }
+        let shown = state.proofs.check(&given, request.head.method(), &target, None);
+        let good = shown.is_ok_and(|shown| bound.is_none_or(|bound| bound == shown));
+        if good { Ok(()) } else { Err(Stop::error("invalid_dpop_proof", "Invalid DPoP key binding")) }
+    })
 }
 
 fn tokens(
