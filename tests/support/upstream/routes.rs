@@ -91,7 +91,10 @@ fn remember(shared: &Shared, connection: usize, head: Option<Head>, request: &Re
         broken: false,
     };
     if let Some(check) = &shared.check {
-        seen.verdict = check.verdict(&seen.all(&check.header));
+        let certificates = shared.memory().certificates.clone();
+        let shown = certificates.iter().find(|(number, _)| *number == connection);
+        let shown = shown.and_then(|(_, shown)| shown.as_deref());
+        seen.verdict = check.verdict(&seen.all(&check.header), shown);
     }
     shared.change(|memory| {
         seen.number = memory.log.len();

@@ -76,6 +76,8 @@ pub(crate) struct Tally {
     pub(crate) revoked_tokens: usize,
     /// With one that was never issued.
     pub(crate) unknown_tokens: usize,
+    /// With one that is bound to another certificate.
+    pub(crate) misplaced_tokens: usize,
     /// Without one.
     pub(crate) missing: usize,
     /// With several.
@@ -91,6 +93,7 @@ impl Tally {
             Verdict::Several => &mut self.several,
             Verdict::Bad(TokenState::Expired) => &mut self.expired_tokens,
             Verdict::Bad(TokenState::Revoked) => &mut self.revoked_tokens,
+            Verdict::Bad(TokenState::Misplaced) => &mut self.misplaced_tokens,
             Verdict::Bad(TokenState::Unknown) => &mut self.unknown_tokens,
         } += 1;
     }
@@ -113,7 +116,8 @@ impl Check {
         Self { header: "authorization".to_owned(), scheme: "Bearer".to_owned(), server: server.clone() }
     }
 
-    pub(super) fn verdict(&self, values: &[&str]) -> Verdict {
+    /// `certificate` is what the connection's client has shown.
+    pub(super) fn verdict(&self, values: &[&str], certificate: Option<&[u8]>) -> Verdict {
         match values {
             [] => Verdict::Missing,
             [value] => {
@@ -121,7 +125,7 @@ impl Check {
                     "" => Some(*value),
                     scheme => value.strip_prefix(scheme).and_then(|rest| rest.strip_prefix(' ')),
                 };
-                match token.map_or(TokenState::Unknown, |token| self.server.state_of(token)) {
+                match token.map_or(TokenState::Unknown, |token| self.server.use_of(token, certificate)) {
                     TokenState::Active => Verdict::Good,
                     state => Verdict::Bad(state),
                 }
