@@ -180,15 +180,16 @@ fn read_token(answer: &Answer, members: Option<&Members>) -> Result<Issued, Refr
         ));
     };
     let mut oddities = Vec::new();
-    match members.text("token_type") {
-        Some(kind) if kind.eq_ignore_ascii_case("bearer") => {}
-        Some(kind) => {
+    match members.get("token_type").unwrap_or(&Value::Null) {
+        Value::String(kind) if kind.eq_ignore_ascii_case("bearer") => {}
+        Value::Null => oddities.push("token_type is missing; taken for Bearer"),
+        kind => {
+            let kind = kind.as_str().map_or_else(|| kind.to_string(), str::to_owned);
             return Err(unusable(&format!(
                 "The token endpoint issued a token of type `{}`, which may not be used as a bearer token.",
                 printable(&kind)
             )));
         }
-        None => oddities.push("token_type is missing; taken for Bearer"),
     }
     let Some(text) = members.text("access_token").filter(|text| !text.is_empty()) else {
         return Err(unusable("The token endpoint's answer holds no access token."));

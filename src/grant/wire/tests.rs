@@ -107,6 +107,12 @@ fn a_token_of_another_type_is_never_used() {
     let body = r#"{"access_token":"A","token_type":"mac","expires_in":9}"#;
     let error = read(&answer(200, body)).unwrap_err();
     assert!(error.class == Class::Unusable && error.sentence.contains("`mac`"), "{error}");
+    for kind in ["7", "[\"Bearer\"]", "{}", "true"] {
+        let body = format!(r#"{{"access_token":"A","token_type":{kind}}}"#);
+        let error = read(&answer(200, &body)).unwrap_err();
+        assert!(error.class == Class::Unusable && error.sentence.contains(kind), "{error}");
+    }
+    assert!(read(&answer(200, r#"{"access_token":"A","token_type":null}"#)).is_ok());
 }
 
 #[test]
