@@ -429,9 +429,12 @@ fn form_decode(text: &str) -> Option<String> {
     percent_encoding::percent_decode_str(&spaced).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }
 
-/// The last complete string member `name` in a body that is no JSON as a whole: cut off, or with rubbish around it.
+/// The last complete string member `name` in a body that is no JSON as a whole: cut off, or with rubbish around it. Where
+/// it is in UTF-16, what is left without NUL is as good.
 fn scan(body: &[u8], name: &str) -> Option<String> {
-    let text = String::from_utf8_lossy(body);
+    let kept: zeroize::Zeroizing<Vec<u8>> =
+        body.iter().copied().filter(|byte| *byte != 0).collect::<Vec<_>>().into();
+    let text = String::from_utf8_lossy(&kept);
     let key = format!("\"{name}\"");
     text.match_indices(&key).filter_map(|(at, _)| scan_value(text.get(at + key.len()..)?)).last()
 }
