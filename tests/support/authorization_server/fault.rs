@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::exchange::Endpoint;
+use super::oddities::Oddity;
 
 /// Something that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub(crate) enum Fault {
     Truncate(usize),
     /// A byte at a time with this pause between.
     Dribble(Duration),
+    /// A good answer in odd clothes; the tokens in it are those that were issued. After processing only.
+    Odd(&'static Oddity),
 }
 
 /// When it goes wrong.

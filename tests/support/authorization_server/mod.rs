@@ -7,6 +7,7 @@ mod exchange;
 mod fapi;
 mod fault;
 mod ledger;
+mod oddities;
 mod options;
 mod strict;
 
@@ -26,6 +27,7 @@ use self::fault::Faults;
 pub(crate) use self::fault::{Fault, Phase};
 use self::ledger::Ledger;
 pub(crate) use self::ledger::TokenState;
+pub(crate) use self::oddities::{Class, Next, Oddity, Token};
 pub(crate) use self::options::{Client, Options, Proof};
 use super::background::{Background, Door, Wire};
 use super::in_time_or;
