@@ -124,12 +124,17 @@ impl Exchange<'_> {
     }
 }
 
-/// A field that is none is no reason to lose the answer that it stands above.
+/// Neither a field that is none nor one too many is a reason to lose the answer that it stands above; how long a head may
+/// be is bounded all the same.
 fn lenient() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder.ignore_invalid_headers_in_responses(true);
+    builder.max_headers(MOST_FIELDS);
     builder
 }
+
+/// hyper would give up at a hundred.
+const MOST_FIELDS: usize = 4096;
 
 const USER_AGENT: &str = concat!("bearerd/", env!("CARGO_PKG_VERSION"));
 

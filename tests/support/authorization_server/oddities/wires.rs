@@ -71,6 +71,7 @@ pub(super) static ALL: &[Oddity] = &[
     harmless("a field that is none", |issued| headers("not a field\r\nBad Name: x\r\n: x\r\n", issued)),
     harmless("a field with control characters", |issued| headers("X-Odd: a\x01b\r\n", issued)),
     harmless("99 fields", |issued| headers(&"X-Filler: x\r\n".repeat(98), issued)),
+    harmless("500 fields", |issued| headers(&"X-Filler: x\r\n".repeat(499), issued)),
     harmless("a field of 100 KiB", |issued| {
         headers(&format!("X-Long: {}\r\n", "x".repeat(100 << 10)), issued)
     }),
