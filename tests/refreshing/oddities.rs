@@ -25,6 +25,17 @@ async fn each_odd_answer_is_read_as_the_catalogue_says() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+#[tokio::test]
+async fn neither_the_token_endpoint_nor_discovery_is_left_to_choose_a_coding() {
+    let server = AuthorizationServer::strict().client(Client::public("app")).start();
+    Bench::of(&server, "app").start().await.is(State::Active).await;
+    let requests = server.requests();
+    assert_eq!(requests.len(), 2);
+    for request in requests {
+        assert_eq!(request.head.all("accept-encoding"), ["identity"], "{}", request.head.start);
+    }
+}
+
 /// The second answer is odd, and the third waits until all has been looked at.
 async fn row(oddity: &'static Oddity) {
     let options = AuthorizationServer::strict().client(Client::public("app"));

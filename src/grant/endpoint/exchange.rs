@@ -90,6 +90,8 @@ impl Exchange<'_> {
         let mut headers = std::mem::take(&mut self.headers);
         headers.insert(header::HOST, host);
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        // Who says nothing may be sent any coding (RFC 9110 §12.5.3), and no coded body is read here.
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         let target = self.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
