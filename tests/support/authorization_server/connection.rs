@@ -190,6 +190,10 @@ async fn held(shared: &Shared, inbound: &mut Inbound<Wire>, number: usize) -> bo
 
 /// The answer that a fault is, if it is one.
 fn error_for(shared: &Shared, fault: Fault) -> Option<Answer> {
+    if fault == Fault::Forbidden {
+        let page = "<!DOCTYPE html><title>Blocked</title><h1>This request was blocked</h1>\n";
+        return Some(Answer::new(403, page).with("Content-Type", "text/html; charset=utf-8"));
+    }
     let answer = match shared.options.profile {
         Profile::Strict => strict::error_for(fault),
         Profile::Authgear => authgear::error_for(shared, fault),

@@ -21,6 +21,8 @@ pub(crate) enum Fault {
     TooManyRequests(Option<u64>),
     /// 503 with `temporarily_unavailable`, with `Retry-After` in seconds or without.
     Unavailable(Option<u64>),
+    /// 403 with a page: something in between answers in the server's place.
+    Forbidden,
     /// Nothing, until the test releases it.
     Hang,
     /// The connection is closed (FIN).

@@ -97,6 +97,11 @@ impl Client {
         Self { machine: true, ..Self::confidential(id, secret) }
     }
 
+    /// Its secret, if it has one.
+    pub(crate) fn secret(&self) -> Option<&str> {
+        self.secret.as_deref()
+    }
+
     /// The same client, proving itself in this way only.
     pub(crate) fn by(self, proof: Proof) -> Self {
         Self { proof, ..self }

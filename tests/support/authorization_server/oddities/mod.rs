@@ -71,6 +71,14 @@ impl Oddity {
     pub(crate) fn all() -> impl Iterator<Item = &'static Self> {
         members::ALL.iter().chain(bodies::ALL).chain(wires::ALL)
     }
+
+    /// The one of this name.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub(crate) fn named(name: &str) -> &'static Self {
+        Self::all().find(|oddity| oddity.name == name).unwrap_or_else(|| panic!("no oddity is called {name}"))
+    }
 }
 
 /// Two are the same if they are called the same.
