@@ -2,7 +2,9 @@
 
 mod bench;
 mod credentials;
+mod failures;
 mod faults;
+mod oddities;
 mod proofs;
 mod verdicts;
 

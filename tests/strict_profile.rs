@@ -1,5 +1,7 @@
 //! The strict authorization server rotates on each refresh, and kills the family of a refresh token that comes twice.
 
+mod doorkeeper;
+mod fapi;
 mod faults;
 
 use std::time::Duration;
@@ -67,9 +69,11 @@ async fn within_its_grace_the_token_before_brings_the_current_one_again() {
 
     let server = AuthorizationServer::strict().grace(Duration::ZERO).start();
     let first = server.seed("app");
-    refresh(&server, &first).await;
+    let body = refresh(&server, &first).await.json();
     assert_eq!(refresh(&server, &first).await.status(), 400, "nor has any once it is over");
     assert_eq!(server.reuse_errors(), 1);
+    let newest = refresh(&server, text(&body, "refresh_token")).await;
+    assert_eq!(newest.status(), 400, "and who comes late has killed the family");
 }
 
 #[tokio::test]

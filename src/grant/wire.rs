@@ -192,16 +192,18 @@ fn read_token(answer: &Answer, members: Option<&Members>, dpop: Dpop) -> Result<
     };
     let mut oddities = Vec::new();
     let mut bound = false;
-    match members.text("token_type") {
-        Some(kind) if kind.eq_ignore_ascii_case("bearer") => {}
-        Some(kind) if kind.eq_ignore_ascii_case("dpop") => bound = true,
-        Some(kind) => {
+    match members.get("token_type").unwrap_or(&Value::Null) {
+        Value::String(kind) if kind.eq_ignore_ascii_case("bearer") => {}
+        Value::String(kind) if kind.eq_ignore_ascii_case("dpop") => bound = true,
+        Value::Null => oddities.push("token_type is missing; taken for Bearer"),
+        kind => {
+            // What is no text may hold anything.
+            let kind =
+                kind.as_str().map_or_else(|| "no text".to_owned(), |kind| format!("`{}`", printable(kind)));
             return Err(unusable(&format!(
-                "The token endpoint issued a token of type `{}`, which may not be used as a bearer token.",
-                printable(&kind)
+                "The token endpoint issued a token whose type is {kind}, which may not be used as a bearer token."
             )));
         }
-        None => oddities.push("token_type is missing; taken for Bearer"),
     }
     if !dpop.takes(bound) {
         return Err(of_other_kind(bound).answered(answer.status));
@@ -463,9 +465,12 @@ fn form_decode(text: &str) -> Option<String> {
     percent_encoding::percent_decode_str(&spaced).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }
 
-/// The last complete string member `name` in a body that is no JSON as a whole: cut off, or with rubbish around it.
+/// The last complete string member `name` in a body that is no JSON as a whole: cut off, or with rubbish around it. Where
+/// it is in UTF-16, what is left without NUL is as good.
 fn scan(body: &[u8], name: &str) -> Option<String> {
-    let text = String::from_utf8_lossy(body);
+    let kept: zeroize::Zeroizing<Vec<u8>> =
+        body.iter().copied().filter(|byte| *byte != 0).collect::<Vec<_>>().into();
+    let text = String::from_utf8_lossy(&kept);
     let key = format!("\"{name}\"");
     text.match_indices(&key).filter_map(|(at, _)| scan_value(text.get(at + key.len()..)?)).last()
 }

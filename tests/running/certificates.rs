@@ -13,8 +13,7 @@ use crate::support::upstream::{Check, Upstream};
 async fn the_certificate_that_the_token_is_bound_to_is_shown_upstream_too_and_its_successor_as_well() {
     let authority = Arc::new(Authority::new());
     let (chain, key, first) = authority.client("billing");
-    let server =
-        AuthorizationServer::strict().mtls(&authority).client(Client::certified("billing", &first)).start();
+    let server = AuthorizationServer::fapi(&authority).client(Client::certified("billing", &first)).start();
     let upstream = Upstream::start(Some(Check::by(&server)), Some(Arc::clone(&authority)));
     let home = Home::new();
     home.write("seed", &server.seed("billing"));

@@ -105,6 +105,8 @@ async fn every_fault_in_every_phase_is_survived_or_told() {
         rows.spawn(outage(strict(LIFE), fault(), Phase::BeforeProcessing));
         rows.spawn(outage(strict(LIFE).no_rotation(), fault(), Phase::AfterProcessing));
         rows.spawn(outage(strict(LIFE).grace(grace), fault(), Phase::AfterProcessing));
+        // Doorkeeper's: what was lost is never used, so what was presented stays good.
+        rows.spawn(outage(strict(LIFE).until_use(), fault(), Phase::AfterProcessing));
         // Who comes in the token's last moment may wait for the next, which does not come: 503.
         rows.spawn(lost_rotation(authgear(), fault(), &[200, 503]));
         // The retry kills the family there, and the access token with it: the upstream's own 401 passes.

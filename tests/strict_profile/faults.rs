@@ -33,6 +33,7 @@ async fn error_answers_hide_whether_the_token_was_replaced() {
         (Fault::ErrorAsObject, 500, "{\"error\":{", None),
         (Fault::ErrorPage, 500, "<h1>", None),
         (Fault::HookVeto, 400, "\"server_error\"", None),
+        (Fault::Forbidden, 403, "<h1>", None),
         (Fault::TooManyRequests(None), 429, "\"slow_down\"", None),
         (Fault::TooManyRequests(Some(7)), 429, "\"slow_down\"", Some("7")),
         (Fault::Unavailable(Some(3)), 503, "temporarily_unavailable", Some("3")),

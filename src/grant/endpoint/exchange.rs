@@ -90,6 +90,8 @@ impl Exchange<'_> {
         let mut headers = std::mem::take(&mut self.headers);
         headers.insert(header::HOST, host);
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        // Who says nothing may be sent any coding (RFC 9110 §12.5.3), and no coded body is read here.
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         let target = self.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
@@ -124,12 +126,17 @@ impl Exchange<'_> {
     }
 }
 
-/// A field that is none is no reason to lose the answer that it stands above.
+/// Neither a field that is none nor one too many is a reason to lose the answer that it stands above; how long a head may
+/// be is bounded all the same.
 fn lenient() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder.ignore_invalid_headers_in_responses(true);
+    builder.max_headers(MOST_FIELDS);
     builder
 }
+
+/// hyper would give up at a hundred.
+const MOST_FIELDS: usize = 4096;
 
 const USER_AGENT: &str = concat!("bearerd/", env!("CARGO_PKG_VERSION"));
 

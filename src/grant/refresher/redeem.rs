@@ -313,8 +313,9 @@ impl Refresher {
             // The intent stands: the server may have rotated.
             Class::Unanswered => self.in_doubt = presented,
             Class::Refused => error = self.note_refusal(txn, record, error).await,
-            // "Not now" should mean unspent; should it not, a refusal that follows is to be told for what it is.
-            Class::Busy { .. } => {
+            // "Not now" should mean unspent, and so should what answers in the server's place, or without any token; should it
+            // not, a refusal that follows is to be told for what it is.
+            Class::Busy { .. } | Class::Blocked | Class::Unusable => {
                 self.in_doubt = presented;
                 self.take_back(txn).await;
             }

@@ -398,6 +398,24 @@ async fn an_unanswered_redeem_is_repeated_and_its_refusal_is_a_lost_rotation() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refusal_behind_an_answer_that_hid_what_the_server_did_is_a_lost_rotation() {
+    let page = Step::Says(403, "<html>");
+    for hidden in [page, Step::Says(200, "{}"), Step::Later(1), Step::Says(500, "")] {
+        let bench = Bench::new([hidden.clone(), REFUSED]);
+        bench.is(State::SignInRequired).await;
+        assert_eq!(bench.code(), "lost_rotation");
+        // Once an answer has come, what was hidden before it is history.
+        let bench = Bench::new([hidden, GOOD, REFUSED]);
+        bench.has_token().await;
+        bench.is(State::SignInRequired).await;
+        assert_eq!(bench.code(), "grant_rejected");
+    }
+    let told = Bench::new([Step::Says(401, r#"{"error":"invalid_client"}"#), REFUSED]);
+    told.is(State::SignInRequired).await;
+    assert_eq!(told.code(), "grant_rejected", "who was refused as a client has not spent its token");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_grant_is_probed_slowly_and_heals_by_itself() {
     let bench = Bench::new([REFUSED]);
     bench.is(State::SignInRequired).await;

@@ -47,6 +47,18 @@ fn a_refresh_token_is_salvaged_from_an_answer_that_is_otherwise_wrong() {
 }
 
 #[test]
+fn a_refresh_token_is_salvaged_from_utf_16_and_from_among_nuls() {
+    let body = r#"{"access_token":"A","refresh_token":"R2","token_type":"Bearer"}"#;
+    let little: Vec<u8> = format!("\u{feff}{body}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let big: Vec<u8> = body.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    for bytes in [little, big, format!("\0{body}\0").into_bytes()] {
+        let odd = Answer { body: zeroize::Zeroizing::new(bytes), ..answer(200, "") };
+        assert_eq!(salvage(&odd).map(|token| token.expose().to_owned()).as_deref(), Some("R2"));
+        assert_eq!(read(&odd).unwrap_err().class, Class::Unanswered, "and nothing else is taken from it");
+    }
+}
+
+#[test]
 fn half_a_value_of_a_form_that_was_cut_off_is_none() {
     let cut = |body| Answer { complete: false, ..answer(200, body) };
     let salvaged = |body| salvage(&cut(body)).map(|token| token.expose().to_owned());
@@ -107,6 +119,12 @@ fn a_token_of_another_type_is_never_used() {
     let body = r#"{"access_token":"A","token_type":"mac","expires_in":9}"#;
     let error = read(&answer(200, body)).unwrap_err();
     assert!(error.class == Class::Unusable && error.sentence.contains("`mac`"), "{error}");
+    for kind in ["7", "[\"Bearer\"]", "{\"R2\":1}", "true"] {
+        let body = format!(r#"{{"access_token":"A","token_type":{kind}}}"#);
+        let error = read(&answer(200, &body)).unwrap_err();
+        assert!(error.class == Class::Unusable && error.sentence.contains("no text"), "{error}");
+    }
+    assert!(read(&answer(200, r#"{"access_token":"A","token_type":null}"#)).is_ok());
 }
 
 #[test]

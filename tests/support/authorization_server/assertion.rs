@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
 use super::options::{Client, Proof};
-use super::{Shared, now};
+use super::{Shared, fapi, now};
 use crate::support::jwt;
 
 /// How long an assertion may be good, in seconds: one use, at once.
@@ -82,8 +82,8 @@ fn is_good(shared: &Shared, jwt: &Jwt<'_>, client: &Client) -> Result<(), &'stat
     if jwt.claim("aud") != Some(&shared.issuer) {
         return Err("the assertion is for another server");
     }
-    if at("exp").is_none_or(|exp| exp <= now || exp > now + LONGEST_LIFE)
-        || at("iat").is_some_and(|iat| iat > now)
+    let longest = if shared.options.fapi { fapi::LONGEST_ASSERTION } else { LONGEST_LIFE };
+    if at("exp").is_none_or(|exp| exp <= now || exp > now + longest) || at("iat").is_some_and(|iat| iat > now)
     {
         return Err("the assertion is not of this time");
     }

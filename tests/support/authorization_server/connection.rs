@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::exchange::{ClientAuth, Endpoint, Exchange, Stage};
 use super::fault::{Fault, Phase};
+use super::oddities::Issued;
 use super::options::Profile;
 use super::{Shared, authgear, now, strict};
 use crate::support::background::Wire;
@@ -189,6 +190,10 @@ async fn held(shared: &Shared, inbound: &mut Inbound<Wire>, number: usize) -> bo
 
 /// The answer that a fault is, if it is one.
 fn error_for(shared: &Shared, fault: Fault) -> Option<Answer> {
+    if fault == Fault::Forbidden {
+        let page = "<!DOCTYPE html><title>Blocked</title><h1>This request was blocked</h1>\n";
+        return Some(Answer::new(403, page).with("Content-Type", "text/html; charset=utf-8"));
+    }
     let answer = match shared.options.profile {
         Profile::Strict => strict::error_for(fault),
         Profile::Authgear => authgear::error_for(shared, fault),
@@ -234,6 +239,11 @@ async fn deliver(
             bytes.extend_from_slice(&body[..length.min(body.len())]);
             write(shared, inbound, &bytes, number).await
         }
+        Some(Fault::Odd(_)) => {
+            shared.note(number, |exchange| exchange.stage = Stage::Answered);
+            write(shared, inbound, &odd(shared, number, fault), number).await;
+            return end(inbound).await;
+        }
         Some(Fault::Dribble(pause)) => {
             bytes.extend_from_slice(&body);
             return dribble(shared, inbound, &bytes, pause, number).await;
@@ -254,6 +264,17 @@ async fn deliver(
         exchange.stage = Stage::Broken;
     });
     if fault == Some(Fault::Reset) { Then::End } else { end(inbound).await }
+}
+
+/// The answer in its odd clothes.
+fn odd(shared: &Shared, number: usize, fault: Option<Fault>) -> Vec<u8> {
+    let Some(Fault::Odd(oddity)) = fault else { return Vec::new() };
+    let exchange = shared.state().log[number].clone();
+    let issued = Issued {
+        access_token: exchange.access_token.as_deref().unwrap_or_default(),
+        refresh_token: exchange.refresh_token.as_deref().or(exchange.presented()).unwrap_or_default(),
+    };
+    (oddity.answer)(&issued)
 }
 
 /// Closes with FIN, and with a closure alert under TLS.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::exchange::Endpoint;
+use super::oddities::Oddity;
 
 /// Something that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub(crate) enum Fault {
     TooManyRequests(Option<u64>),
     /// 503 with `temporarily_unavailable`, with `Retry-After` in seconds or without.
     Unavailable(Option<u64>),
+    /// 403 with a page: something in between answers in the server's place.
+    Forbidden,
     /// Nothing, until the test releases it.
     Hang,
     /// The connection is closed (FIN).
@@ -36,6 +39,8 @@ pub(crate) enum Fault {
     Truncate(usize),
     /// A byte at a time with this pause between.
     Dribble(Duration),
+    /// A good answer in odd clothes; the tokens in it are those that were issued. After processing only.
+    Odd(&'static Oddity),
 }
 
 /// When it goes wrong.

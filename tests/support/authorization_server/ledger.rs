@@ -1,10 +1,11 @@
 //! The server's memory: who was granted what, and which token is good for how long.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use bearerd::clock::Moment;
 
+use super::options::Rotation;
 use crate::support::random;
 
 /// What the server thinks of an access token.
@@ -16,6 +17,8 @@ pub(crate) enum TokenState {
     Expired,
     /// It, its grant or its family was revoked.
     Revoked,
+    /// It is good, and bound to a certificate that was not shown.
+    Misplaced,
     /// It was never issued.
     Unknown,
 }
@@ -40,16 +43,30 @@ struct Grant {
     client: String,
     current: String,
     previous: Option<(String, Moment)>,
+    /// Those before the current one that are good as well: Doorkeeper's.
+    kept: HashSet<String>,
     alive: bool,
 }
 
-#[derive(Debug)]
-struct Access {
-    grant: Option<String>,
+/// An access token, as it is noted when it is issued.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Access {
+    /// The grant that it is of, unless a client has it for itself.
+    pub(super) grant: Option<String>,
+    /// Whether it is a JWT.
+    pub(super) jwt: bool,
+    /// The refresh token that was issued with it.
+    pub(super) beside: Option<String>,
+    /// The refresh token that its first use ends.
+    pub(super) ends: Option<String>,
+    /// The certificate that it is bound to, in DER.
+    pub(super) certificate: Option<Vec<u8>>,
+    /// The thumbprint of the key that it is bound to.
+    pub(super) key: Option<String>,
     /// Since the Unix epoch, in whole seconds as servers keep it.
-    expires: Duration,
-    revoked: bool,
-    jwt: bool,
+    pub(super) expires: Duration,
+    /// By itself; its grant may be revoked as well.
+    pub(super) revoked: bool,
 }
 
 /// A refresh token that was found good.
@@ -59,6 +76,8 @@ pub(super) struct Redeemed {
     /// The refresh token to answer, if any.
     pub(super) refresh_token: Option<String>,
     pub(super) rotated_at: Option<Moment>,
+    /// The refresh token that ends when the access token to be issued is first used.
+    pub(super) ends: Option<String>,
 }
 
 impl Ledger {
@@ -76,19 +95,24 @@ impl Ledger {
     pub(super) fn grant(&mut self, client: &str) -> String {
         let id = random::uuid();
         let current = self.mint(&id);
-        let grant =
-            Grant { client: client.to_owned(), current: current.clone(), previous: None, alive: true };
+        let grant = Grant {
+            client: client.to_owned(),
+            current: current.clone(),
+            previous: None,
+            kept: HashSet::new(),
+            alive: true,
+        };
         self.grants.insert(id, grant);
         current
     }
 
-    /// The strict way, in one step: replaces the token, and kills the family of one that was replaced before.
+    /// In one step: finds the token good and does with it what the rotation says. One that was replaced before kills
+    /// its family, where it is not forgiven.
     pub(super) fn redeem(
         &mut self,
         client: &str,
         token: &str,
-        rotates: bool,
-        grace: Option<Duration>,
+        rotation: Rotation,
         now: Moment,
     ) -> Result<Redeemed, Refusal> {
         let id = self.refresh_tokens.get(token).cloned().ok_or("no such refresh token")?;
@@ -96,16 +120,20 @@ impl Ledger {
         if grant.client != client {
             return Err("the refresh token is another client's");
         }
-        if token != grant.current {
-            let forgiven = grant.previous.as_ref().is_some_and(|(previous, replaced)| {
-                previous == token && grace.is_some_and(|grace| !replaced.plus(grace).has_come(now))
+        if token != grant.current && !grant.kept.contains(token) {
+            let forgiven = grant.previous.as_ref().is_some_and(|(previous, replaced)| match rotation {
+                Rotation::Grace(grace) => previous == token && !replaced.plus(grace).has_come(now),
+                _ => false,
             });
             if forgiven && grant.alive {
                 let refresh_token = Some(grant.current.clone());
-                return Ok(Redeemed { grant: id, refresh_token, rotated_at: None });
+                return Ok(Redeemed { grant: id, refresh_token, rotated_at: None, ends: None });
+            }
+            self.reuse_errors += 1;
+            if rotation == Rotation::UntilUse {
+                return Err("the refresh token was revoked");
             }
             grant.alive = false;
-            self.reuse_errors += 1;
             return Err("the refresh token was used before; its whole family is revoked");
         }
         if !grant.alive {
@@ -114,9 +142,32 @@ impl Ledger {
         if !self.user_enabled {
             return Err("the user is disabled");
         }
-        let refresh_token = rotates.then(|| self.rotate(&id, now));
+        let refresh_token = (rotation != Rotation::Never).then(|| self.rotate(&id, now));
         let rotated_at = refresh_token.is_some().then_some(now);
-        Ok(Redeemed { grant: id, refresh_token, rotated_at })
+        let ends = (rotation == Rotation::UntilUse).then(|| self.keep(&id, token));
+        Ok(Redeemed { grant: id, refresh_token, rotated_at, ends })
+    }
+
+    /// Keeps what was replaced good, and returns the one that was presented.
+    fn keep(&mut self, id: &str, presented: &str) -> String {
+        if let Some(grant) = self.grants.get_mut(id) {
+            grant.kept.extend(grant.previous.take().map(|(replaced, _)| replaced));
+        }
+        presented.to_owned()
+    }
+
+    /// An access token was used: the refresh token that it ends is good no longer, and neither is the access token that
+    /// came with that one, which Doorkeeper keeps in the same row.
+    pub(super) fn used(&mut self, access_token: &str) {
+        let Some(ended) = self.access_tokens.get_mut(access_token).and_then(|access| access.ends.take())
+        else {
+            return;
+        };
+        for grant in self.grants.values_mut() {
+            grant.kept.remove(&ended);
+        }
+        let beside = |access: &&mut Access| access.beside.as_ref() == Some(&ended);
+        self.access_tokens.values_mut().filter(beside).for_each(|access| access.revoked = true);
     }
 
     /// Authgear's first step: the grant whose current token this is.
@@ -143,10 +194,14 @@ impl Ledger {
 
     /// Notes an access token that was issued at `now`. It expires by the wall clock, whose fraction of a second is cut
     /// as in a JWT's `exp`: up to a second before `expires_in` says.
-    pub(super) fn note(&mut self, token: &str, grant: Option<&str>, jwt: bool, expires_in: u64, now: Moment) {
+    pub(super) fn note(&mut self, token: &str, access: Access, expires_in: u64, now: Moment) {
         let expires = Duration::from_secs(now.wall.as_secs().saturating_add(expires_in));
-        let access = Access { grant: grant.map(str::to_owned), expires, revoked: false, jwt };
-        self.access_tokens.insert(token.to_owned(), access);
+        self.access_tokens.insert(token.to_owned(), Access { expires, ..access });
+    }
+
+    /// The certificate that an access token is bound to.
+    pub(super) fn bound_to(&self, token: &str) -> Option<&[u8]> {
+        self.access_tokens.get(token)?.certificate.as_deref()
     }
 
     /// What an access token is worth at `now`.

@@ -4,8 +4,10 @@ mod assertion;
 mod authgear;
 mod connection;
 mod exchange;
+mod fapi;
 mod fault;
 mod ledger;
+mod oddities;
 mod options;
 mod strict;
 
@@ -25,7 +27,7 @@ use self::fault::Faults;
 pub(crate) use self::fault::{Fault, Phase};
 use self::ledger::Ledger;
 pub(crate) use self::ledger::TokenState;
-use self::options::Profile;
+pub(crate) use self::oddities::{Class, Next, Oddity, Token};
 pub(crate) use self::options::{Client, Options, Proof};
 use super::background::{Background, Door, Wire};
 use super::in_time_or;
@@ -71,16 +73,6 @@ struct State {
 type Rewrite = Box<dyn Fn(&mut Map<String, Value>) + Send>;
 
 impl AuthorizationServer {
-    /// By the book: rotates on each refresh, and revokes the family of a refresh token that comes twice.
-    pub(crate) fn strict() -> Options {
-        Options::new(Profile::Strict)
-    }
-
-    /// As Authgear was observed.
-    pub(crate) fn authgear() -> Options {
-        Options::new(Profile::Authgear)
-    }
-
     fn start(options: Options) -> Self {
         let (door, listener) = Door::bind();
         let shared = Arc::new(Shared::new(options, door.address()));
@@ -109,8 +101,8 @@ impl AuthorizationServer {
     /// The token endpoint.
     pub(crate) fn token_endpoint(&self) -> String {
         let path = match self.shared.options.profile {
-            Profile::Strict => strict::TOKEN,
-            Profile::Authgear => authgear::TOKEN,
+            options::Profile::Strict => strict::TOKEN,
+            options::Profile::Authgear => authgear::TOKEN,
         };
         format!("{}{path}", self.issuer())
     }
@@ -142,6 +134,24 @@ impl AuthorizationServer {
     /// What an access token is worth, by this server's own clock.
     pub(crate) fn state_of(&self, access_token: &str) -> TokenState {
         self.shared.state().ledger.state_of(access_token, now())
+    }
+
+    /// The same, asked by an upstream that has been given the token on a connection with this certificate: a use.
+    pub(crate) fn use_of(&self, access_token: &str, certificate: Option<&[u8]>) -> TokenState {
+        self.shared.change(|state| {
+            state.ledger.used(access_token);
+            match state.ledger.state_of(access_token, now()) {
+                TokenState::Active
+                    if state
+                        .ledger
+                        .bound_to(access_token)
+                        .is_some_and(|bound| certificate != Some(bound)) =>
+                {
+                    TokenState::Misplaced
+                }
+                state => state,
+            }
+        })
     }
 
     /// Revokes an access token, or a current refresh token with its grant.
@@ -346,8 +356,8 @@ impl Shared {
         let scheme = if options.tls.is_some() { "https" } else { "http" };
         let issuer = options.public_origin.clone().unwrap_or_else(|| format!("{scheme}://{address}"));
         let mut proofs = match options.profile {
-            Profile::Strict => Proofs::default(),
-            Profile::Authgear => Proofs::authgear(),
+            options::Profile::Strict => Proofs::default(),
+            options::Profile::Authgear => Proofs::authgear(),
         };
         if options.nonces {
             proofs.change_nonce();

@@ -18,6 +18,19 @@ pub(crate) enum Profile {
     Authgear,
 }
 
+/// What becomes of a refresh token once it was redeemed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rotation {
+    /// It stays, and none is answered.
+    Never,
+    /// Another replaces it; should it come again, all of its family ends.
+    AtOnce,
+    /// The same, but for this long it still brings the current one (Okta, Auth0, Cognito).
+    Grace(Duration),
+    /// Another is issued, and it ends when the access token that came with that one is first used (Doorkeeper).
+    UntilUse,
+}
+
 /// How a client may prove who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Proof {
@@ -86,6 +99,11 @@ impl Client {
         Self { machine: true, ..Self::confidential(id, secret) }
     }
 
+    /// Its secret, if it has one.
+    pub(crate) fn secret(&self) -> Option<&str> {
+        self.secret.as_deref()
+    }
+
     /// The same client, proving itself in this way only.
     pub(crate) fn by(self, proof: Proof) -> Self {
         Self { proof, ..self }
@@ -117,8 +135,8 @@ pub(crate) struct Options {
     pub(super) profile: Profile,
     pub(super) clients: Vec<Client>,
     pub(super) expires_in: u64,
-    pub(super) rotation: bool,
-    pub(super) grace: Option<Duration>,
+    pub(super) rotation: Rotation,
+    pub(super) fapi: bool,
     pub(super) jwt: bool,
     pub(super) public_origin: Option<String>,
     pub(super) tls: Option<Arc<ServerConfig>>,
@@ -132,8 +150,34 @@ pub(crate) struct Options {
     pub(super) web_origins: Vec<String>,
 }
 
+/// The profiles, by name.
+impl AuthorizationServer {
+    /// By the book: rotates on each refresh, and revokes the family of a refresh token that comes twice.
+    pub(crate) fn strict() -> Options {
+        Options::new(Profile::Strict)
+    }
+
+    /// Doorkeeper's manner: a refresh token that was redeemed stays good until the access token that came of it is first
+    /// used, at an upstream that checks its tokens here or by introspection.
+    pub(crate) fn doorkeeper() -> Options {
+        Self::strict().until_use()
+    }
+
+    /// FAPI 2.0: keys or certificates prove the clients, assertions are short, tokens are bound to a certificate of
+    /// `authority`, and refresh tokens stay; [`Options::grace`] and [`Options::until_use`] are the rotations that it
+    /// allows.
+    pub(crate) fn fapi(authority: &Authority) -> Options {
+        Self::strict().fapi(authority)
+    }
+
+    /// As Authgear was observed.
+    pub(crate) fn authgear() -> Options {
+        Options::new(Profile::Authgear)
+    }
+}
+
 impl Options {
-    pub(super) fn new(profile: Profile) -> Self {
+    fn new(profile: Profile) -> Self {
         let (expires_in, refresh_takes) = match profile {
             Profile::Strict => (3600, Duration::ZERO),
             // authgear.md rows 3 and 5: the default life, and what one refresh took.
@@ -143,8 +187,8 @@ impl Options {
             profile,
             clients: Vec::new(),
             expires_in,
-            rotation: true,
-            grace: None,
+            rotation: Rotation::AtOnce,
+            fapi: false,
             jwt: false,
             public_origin: None,
             tls: None,
@@ -172,12 +216,32 @@ impl Options {
 
     /// Refresh tokens stay as they are.
     pub(crate) fn no_rotation(self) -> Self {
-        Self { rotation: false, ..self }
+        Self { rotation: Rotation::Never, ..self }
     }
 
     /// The refresh token before the current one is still good for this long: it brings the current one again.
     pub(crate) fn grace(self, grace: Duration) -> Self {
-        Self { grace: Some(grace), ..self }
+        Self { rotation: Rotation::Grace(grace), ..self }
+    }
+
+    /// The refresh token before is good until the access token that replaced its own is first used.
+    pub(crate) fn until_use(self) -> Self {
+        Self { rotation: Rotation::UntilUse, ..self }
+    }
+
+    /// FAPI 2.0 on top of the strict profile: see [`super::fapi`].
+    pub(super) fn fapi(self, authority: &Authority) -> Self {
+        let strong = self.signing_algorithms(&super::fapi::ALGORITHMS).no_rotation().mtls(authority);
+        Self { fapi: true, ..strong }
+    }
+
+    /// What becomes of this client's refresh tokens.
+    pub(super) fn rotation_of(&self, client: &Client) -> Rotation {
+        match (client.rotates, self.rotation) {
+            (Some(false), _) => Rotation::Never,
+            (Some(true), Rotation::Never) => Rotation::AtOnce,
+            (_, rotation) => rotation,
+        }
     }
 
     /// Access tokens are JWTs (in shape; the signature is noise).

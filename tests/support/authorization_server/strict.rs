@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 use super::connection::{Processed, Request, client_auth};
 use super::exchange::ClientAuth;
 use super::fault::Fault;
-use super::ledger::TokenState;
+use super::ledger::{Access, TokenState};
 use super::options::{Client, Proof};
-use super::{Shared, assertion, now};
+use super::{Shared, assertion, fapi, now};
 use crate::support::http::{self, Answer};
 use crate::support::random;
 
@@ -19,7 +19,7 @@ const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 /// Status, `error` and `error_description`.
-type Denied = (u16, &'static str, &'static str);
+pub(super) type Denied = (u16, &'static str, &'static str);
 
 /// Answers one request.
 pub(super) fn answer(shared: &Shared, request: &Request<'_>) -> Processed {
@@ -77,6 +77,9 @@ fn metadata(shared: &Shared) -> Value {
         let alias = format!("{}{TOKEN}", shared.issuer).replace("//127.0.0.1:", "//localhost:");
         metadata["mtls_endpoint_aliases"] = json!({ "token_endpoint": alias });
     }
+    if shared.options.fapi {
+        fapi::describe(&mut metadata);
+    }
     metadata
 }
 
@@ -88,13 +91,15 @@ fn issue(shared: &Shared, request: &Request<'_>) -> Result<Processed, Denied> {
     let form = form(request)?;
     let client = authenticate(shared, request, &form)?;
     let key = proven(shared, request, &client)?;
-    let key = key.as_deref();
+    let certificate =
+        if shared.options.fapi { fapi::binding(&client, request, key.is_some())? } else { None };
+    let access = Access { certificate, key, jwt: shared.options.jwt, ..Access::default() };
     match parameter(&form, "grant_type") {
-        Some("refresh_token") => refresh(shared, &client, parameter(&form, "refresh_token"), key),
-        Some("client_credentials") if client.proof != Proof::None => Ok(grant_access(shared, None, key)),
+        Some("refresh_token") => refresh(shared, &client, parameter(&form, "refresh_token"), access),
+        Some("client_credentials") if client.proof != Proof::None => Ok(grant_access(shared, access)),
         Some("client_credentials") => Err((400, "unauthorized_client", "a public client has no credentials")),
-        Some(JWT_BEARER) => jwt_bearer(shared, &client, parameter(&form, "assertion"), key),
-        Some(TOKEN_EXCHANGE) if client.proof != Proof::None => exchange(shared, &form, key),
+        Some(JWT_BEARER) => jwt_bearer(shared, &client, parameter(&form, "assertion"), access),
+        Some(TOKEN_EXCHANGE) if client.proof != Proof::None => exchange(shared, &form, access),
         Some(_) => Err((400, "unsupported_grant_type", "see grant_types_supported")),
         None => Err((400, "invalid_request", "grant_type is missing")),
     }
@@ -202,15 +207,15 @@ fn jwt_bearer(
     shared: &Shared,
     client: &Client,
     given: Option<&str>,
-    key: Option<&str>,
+    access: Access,
 ) -> Result<Processed, Denied> {
     let given = given.ok_or((400, "invalid_request", "assertion is missing"))?;
     assertion::of_somebody(shared, client, given).map_err(|why| (400, "invalid_grant", why))?;
-    Ok(grant_access(shared, None, key))
+    Ok(grant_access(shared, access))
 }
 
 /// RFC 8693 §2.1, for access tokens of its own.
-fn exchange(shared: &Shared, form: &[(String, String)], key: Option<&str>) -> Result<Processed, Denied> {
+fn exchange(shared: &Shared, form: &[(String, String)], access: Access) -> Result<Processed, Denied> {
     let mut tokens = vec!["subject_token"];
     tokens.extend(parameter(form, "actor_token").map(|_| "actor_token"));
     for name in tokens {
@@ -225,22 +230,22 @@ fn exchange(shared: &Shared, form: &[(String, String)], key: Option<&str>) -> Re
     if parameter(form, "requested_token_type").is_some_and(|wanted| wanted != ACCESS_TOKEN) {
         return Err((400, "invalid_request", "there are access tokens, and no others"));
     }
-    Ok(grant_access(shared, None, key))
+    Ok(grant_access(shared, access))
 }
 
 fn refresh(
     shared: &Shared,
     client: &Client,
     token: Option<&str>,
-    key: Option<&str>,
+    access: Access,
 ) -> Result<Processed, Denied> {
     let token = token.ok_or((400, "invalid_request", "refresh_token is missing"))?;
-    is_whose_key(shared, client, token, key)?;
-    let rotates = client.rotates.unwrap_or(shared.options.rotation);
-    let redeemed =
-        shared.change(|state| state.ledger.redeem(&client.id, token, rotates, shared.options.grace, now()));
+    is_whose_key(shared, client, token, access.key.as_deref())?;
+    let rotation = shared.options.rotation_of(client);
+    let redeemed = shared.change(|state| state.ledger.redeem(&client.id, token, rotation, now()));
     let redeemed = redeemed.map_err(|why| (400, "invalid_grant", why))?;
-    let issued = grant_access(shared, Some((&redeemed.grant, redeemed.refresh_token.clone())), key);
+    let (grant, beside) = (Some(redeemed.grant), redeemed.refresh_token);
+    let issued = grant_access(shared, Access { grant, beside, ends: redeemed.ends, ..access });
     Ok(Processed { rotated_at: redeemed.rotated_at, ..issued })
 }
 
@@ -262,26 +267,30 @@ fn is_whose_key(shared: &Shared, client: &Client, token: &str, key: Option<&str>
 }
 
 /// An access token and the answer that carries it, for a grant and its refresh token or for a client itself.
-fn grant_access(shared: &Shared, grant: Option<(&str, Option<String>)>, key: Option<&str>) -> Processed {
+fn grant_access(shared: &Shared, access: Access) -> Processed {
     let now = now();
-    let jwt = shared.options.jwt;
-    let (grant, refresh_token) = grant.map_or((None, None), |(id, token)| (Some(id), token));
     let mut state = shared.state();
     let expires_in = state.expires_in;
-    let access_token = if jwt {
+    let access_token = if access.jwt {
         let exp = now.wall.as_secs() + expires_in;
-        random::jwt("at+jwt", &json!({ "iss": shared.issuer, "exp": exp, "jti": random::uuid() }))
+        let mut claims = json!({ "iss": shared.issuer, "exp": exp, "jti": random::uuid() });
+        if let Some(certificate) = &access.certificate {
+            claims["cnf"] = fapi::confirmation(certificate);
+        }
+        random::jwt("at+jwt", &claims)
     } else {
         random::alphanumeric(43)
     };
-    state.ledger.note(&access_token, grant, jwt, expires_in, now);
-    if let Some(key) = key {
+    let refresh_token = access.beside.clone();
+    if let Some(key) = &access.key {
         state.proofs.bind(&access_token, key);
     }
+    let is_bound = access.key.is_some();
+    state.ledger.note(&access_token, access, expires_in, now);
 
     let mut body = Map::new();
     body.insert("access_token".to_owned(), json!(access_token));
-    body.insert("token_type".to_owned(), json!(if key.is_some() { "DPoP" } else { "Bearer" }));
+    body.insert("token_type".to_owned(), json!(if is_bound { "DPoP" } else { "Bearer" }));
     body.insert("expires_in".to_owned(), json!(expires_in));
     if let Some(refresh_token) = &refresh_token {
         body.insert("refresh_token".to_owned(), json!(refresh_token));
@@ -298,9 +307,18 @@ fn introspect(shared: &Shared, request: &Request<'_>) -> Answer {
         Ok(form) => form,
         Err(denied) => return deny(denied),
     };
+    // Whoever asks has been given the token: a use.
     let token = parameter(&form, "token").unwrap_or_default();
-    let active = shared.state().ledger.state_of(token, now()) == TokenState::Active;
-    json_answer(200, &json!({ "active": active }))
+    let (active, bound) = shared.change(|state| {
+        state.ledger.used(token);
+        let active = state.ledger.state_of(token, now()) == TokenState::Active;
+        (active, state.ledger.bound_to(token).map(fapi::confirmation))
+    });
+    let mut told = json!({ "active": active });
+    if let Some(bound) = bound.filter(|_| active) {
+        told["cnf"] = bound;
+    }
+    json_answer(200, &told)
 }
 
 fn revoke(shared: &Shared, request: &Request<'_>) -> Answer {

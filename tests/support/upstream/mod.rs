@@ -66,8 +66,8 @@ struct Memory {
     tally: Tally,
     connections: usize,
     open: usize,
-    /// What each connection's client has shown, in DER.
-    certificates: Vec<Option<Vec<u8>>>,
+    /// What each connection's client has shown, in DER, and the connection's number.
+    certificates: Vec<(usize, Option<Vec<u8>>)>,
     /// Challenges for requests to come, whatever their token.
     dislikes: VecDeque<Option<String>>,
     hang_up: bool,
@@ -210,7 +210,7 @@ impl Upstream {
 
     /// The certificate that each connection's client has shown, in DER.
     pub(crate) fn certificates(&self) -> Vec<Option<Vec<u8>>> {
-        self.shared.memory().certificates.clone()
+        self.shared.memory().certificates.iter().map(|(_, shown)| shown.clone()).collect()
     }
 
     /// Waits until `seen` says so of this upstream, whose requests and connections have changed.
@@ -272,7 +272,7 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, tls: Option<Arc<ServerCon
     };
     let Ok(wire) = Wire::accept(stream, tls).await else { return };
     let certificate = wire.certificate();
-    shared.change(|memory| memory.certificates.push(certificate));
+    shared.change(|memory| memory.certificates.push((number, certificate)));
     let negotiated = match &wire {
         Wire::Plain(_) => false,
         Wire::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),

@@ -107,7 +107,9 @@ fn remember(shared: &Shared, connection: usize, head: Option<Head>, request: &Re
     };
     shared.change(|memory| {
         if let Some(check) = &shared.check {
-            seen.verdict = check.verdict(&seen, shared.scheme, &mut memory.proofs);
+            let shown = memory.certificates.iter().find(|(number, _)| *number == connection);
+            let shown = shown.and_then(|(_, shown)| shown.clone());
+            seen.verdict = check.verdict(&seen, shared.scheme, shown.as_deref(), &mut memory.proofs);
         }
         seen.number = memory.log.len();
         memory.tally.count(seen.verdict);

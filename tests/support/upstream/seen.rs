@@ -81,6 +81,8 @@ pub(crate) struct Tally {
     pub(crate) unknown_tokens: usize,
     /// With one that is bound to a key, and no good proof of that.
     pub(crate) unproven: usize,
+    /// With one that is bound to another certificate.
+    pub(crate) misplaced_tokens: usize,
     /// Without one.
     pub(crate) missing: usize,
     /// With several.
@@ -97,6 +99,7 @@ impl Tally {
             Verdict::Unproven(_) => &mut self.unproven,
             Verdict::Bad(TokenState::Expired) => &mut self.expired_tokens,
             Verdict::Bad(TokenState::Revoked) => &mut self.revoked_tokens,
+            Verdict::Bad(TokenState::Misplaced) => &mut self.misplaced_tokens,
             Verdict::Bad(TokenState::Unknown) => &mut self.unknown_tokens,
         } += 1;
     }
@@ -119,14 +122,21 @@ impl Check {
         Self { header: "authorization".to_owned(), scheme: "Bearer".to_owned(), server: server.clone() }
     }
 
-    /// What the token of a request is worth, and the proof beside it.
-    pub(super) fn verdict(&self, seen: &Seen, scheme: &str, proofs: &mut Proofs) -> Verdict {
+    /// What the token of a request is worth, and the proof beside it. `certificate` is what the connection's client has
+    /// shown.
+    pub(super) fn verdict(
+        &self,
+        seen: &Seen,
+        scheme: &str,
+        certificate: Option<&[u8]>,
+        proofs: &mut Proofs,
+    ) -> Verdict {
         match seen.all(&self.header).as_slice() {
             [] => Verdict::Missing,
             [value] => {
                 if let Some(token) = value.strip_prefix("DPoP ")
                     && let Some(key) = self.server.key_of(token)
-                    && self.server.state_of(token) == TokenState::Active
+                    && self.server.use_of(token, certificate) == TokenState::Active
                 {
                     let path = seen.target.split('?').next().unwrap_or_default();
                     let target =
@@ -146,7 +156,7 @@ impl Check {
                 {
                     return Verdict::Unproven(Refused::Invalid("a bound token came as another"));
                 }
-                match token.map_or(TokenState::Unknown, |token| self.server.state_of(token)) {
+                match token.map_or(TokenState::Unknown, |token| self.server.use_of(token, certificate)) {
                     TokenState::Active => Verdict::Good,
                     state => Verdict::Bad(state),
                 }

@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::answers::{Dress, Form, unescape};
 use crate::support::authorization_server::connection::{Processed, Request, basic};
-use crate::support::authorization_server::options::Client;
+use crate::support::authorization_server::ledger::Access;
+use crate::support::authorization_server::options::{Client, Rotation};
 use crate::support::authorization_server::{Shared, now};
 use crate::support::http::Answer;
 use crate::support::random;
@@ -129,7 +130,7 @@ async fn refresh(
     limit(shared, "the user", 60, Duration::from_secs(1))?;
     tokio::time::sleep(shared.options.refresh_takes).await;
     let mut refresh_token = None;
-    if client.rotates.unwrap_or(shared.options.rotation) {
+    if shared.options.rotation_of(client) != Rotation::Never {
         refresh_token = Some(shared.change(|state| state.ledger.rotate(&grant, now())));
         *rotated_at = Some(now());
     }
@@ -168,7 +169,8 @@ fn tokens(
     } else {
         random::alphanumeric(32)
     };
-    shared.state().ledger.note(&access_token, Some(grant), jwt, expires_in, now());
+    let access = Access { grant: Some(grant.to_owned()), jwt, ..Access::default() };
+    shared.state().ledger.note(&access_token, access, expires_in, now());
     let mut body = Map::new();
     body.insert("access_token".to_owned(), json!(access_token));
     body.insert("expires_in".to_owned(), json!(expires_in));
@@ -215,7 +217,8 @@ fn client_credentials(
     } else {
         (random::alphanumeric(32), String::new())
     };
-    shared.state().ledger.note(&access_token, None, client.machine, expires_in, now());
+    let access = Access { jwt: client.machine, ..Access::default() };
+    shared.state().ledger.note(&access_token, access, expires_in, now());
     let mut body = Map::new();
     body.insert("access_token".to_owned(), json!(access_token));
     body.insert("expires_in".to_owned(), json!(expires_in));
