@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bearerd::grant::{ClientAuthMethod, Secret};
+use bearerd::grant::{ClientAuthMethod, Dpop, Secret};
 use bearerd::tls::{self, Certificate, Roots};
 
 use super::super::bench::Bench;
@@ -28,6 +28,8 @@ pub(super) enum Profile {
     Fapi,
     /// FAPI 2.0 with the rotation that it allows: a retry succeeds.
     FapiRotating,
+    /// The same, with tokens that are bound to a key, and nonces.
+    FapiDpop,
     /// Authgear with rotation: it forgives nothing, and kills nothing.
     Authgear,
     /// Authgear as it comes.
@@ -43,13 +45,14 @@ pub(super) struct Ground {
 }
 
 impl Profile {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Strict,
         Self::Grace,
         Self::Doorkeeper,
         Self::Still,
         Self::Fapi,
         Self::FapiRotating,
+        Self::FapiDpop,
         Self::Authgear,
         Self::AuthgearStill,
     ];
@@ -63,6 +66,7 @@ impl Profile {
             Self::Still => "no rotation",
             Self::Fapi => "FAPI",
             Self::FapiRotating => "FAPI, rotating",
+            Self::FapiDpop => "FAPI, DPoP",
             Self::Authgear => "Authgear, rot.",
             Self::AuthgearStill => "Authgear",
         }
@@ -82,6 +86,11 @@ impl Profile {
             Self::Still => secretive(AuthorizationServer::strict().no_rotation()),
             Self::Fapi => fapi(|options| options),
             Self::FapiRotating => fapi(|options| options.grace(grace)),
+            Self::FapiDpop => {
+                let mut ground = fapi(|options| options.grace(grace).nonces());
+                ground.bench.params.dpop = Dpop::Required;
+                ground
+            }
             Self::Authgear => secretive(AuthorizationServer::authgear()),
             Self::AuthgearStill => secretive(AuthorizationServer::authgear().no_rotation()),
         }
@@ -111,7 +120,7 @@ fn secretive(options: Options) -> Ground {
     Ground { server, bench, client, _authority: None }
 }
 
-/// A key proves the client, and a certificate binds its tokens.
+/// A key proves the client, and a certificate binds its tokens where no other key does.
 fn fapi(rotation: impl FnOnce(Options) -> Options) -> Ground {
     let (authority, key) = (Authority::new(), Key::p256());
     let client = Client::keyed("app", &key);
