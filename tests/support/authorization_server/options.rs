@@ -61,6 +61,7 @@ pub(crate) struct Client {
     pub(super) certificate: Option<Vec<u8>>,
     pub(super) machine: bool,
     pub(super) rotates: Option<bool>,
+    pub(super) redirect_uris: Vec<String>,
 }
 
 impl Client {
@@ -74,6 +75,7 @@ impl Client {
             certificate: None,
             machine: false,
             rotates: None,
+            redirect_uris: Vec::new(),
         }
     }
 
@@ -107,6 +109,12 @@ impl Client {
         Self { proof, ..self }
     }
 
+    /// The same client, which a browser may be sent back to at this URI.
+    pub(crate) fn redirects_to(mut self, uri: &str) -> Self {
+        self.redirect_uris.push(uri.to_owned());
+        self
+    }
+
     /// The same client, with rotation on or off whatever the server's default is.
     pub(crate) fn rotates(self, rotates: bool) -> Self {
         Self { rotates: Some(rotates), ..self }
@@ -136,6 +144,7 @@ pub(crate) struct Options {
     pub(super) asks_for_certificates: bool,
     pub(super) signing_algorithms: Vec<&'static str>,
     pub(super) refresh_takes: Duration,
+    pub(super) database_connections: usize,
     pub(super) apps: Apps,
     pub(super) trust_proxy: bool,
     pub(super) web_origins: Vec<String>,
@@ -186,6 +195,7 @@ impl Options {
             asks_for_certificates: false,
             signing_algorithms: vec!["HS256", "ES256", "RS256", "PS256", "EdDSA"],
             refresh_takes,
+            database_connections: 3, // authgear.md row 5
             apps: Apps::LocalFiles,
             trust_proxy: false,
             web_origins: Vec::new(),
@@ -267,6 +277,11 @@ impl Options {
     /// it good.
     pub(crate) fn refresh_takes(self, span: Duration) -> Self {
         Self { refresh_takes: span, ..self }
+    }
+
+    /// How many refreshes Authgear looks at at a time.
+    pub(crate) fn database_connections(self, count: usize) -> Self {
+        Self { database_connections: count, ..self }
     }
 
     /// Authgear finds its apps by Host, one of `domains`.
