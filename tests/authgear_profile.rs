@@ -4,7 +4,10 @@
 //! the long constant of `Permissions-Policy`) and `<tracking>`.
 
 mod addressing;
+mod authorizing;
 mod conduct;
+mod credentials;
+mod crowds;
 mod proofs;
 
 use std::time::Duration;

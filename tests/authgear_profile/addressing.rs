@@ -49,6 +49,42 @@ async fn a_trusted_proxy_speaks_for_the_host() {
     assert_eq!((reply.status(), &reply.json()["issuer"]), (200, &"http://id.example.test".into()));
     let other = peer.get(OIDC, "id.default.svc").await;
     assert_eq!(other.status(), 307);
+    let misled = forwarded.replace("id.example.test", "evil.example");
+    let request = format!("GET {OIDC} HTTP/1.1\r\nHost: id.example.test\r\n{misled}\r\n\r\n");
+    assert_eq!(peer.ask(&request).await.status(), 307, "and speaks for it alone");
+
+    let server = clients(AuthorizationServer::authgear().public_origin("http://id.example.test"));
+    let mut peer = Peer::connect(server.address()).await;
+    let reply = peer.ask(&request).await;
+    let issuer = &reply.json()["issuer"];
+    assert_eq!((reply.status(), issuer), (200, &"http://id.example.test".into()), "one that is not trusted");
+}
+
+#[tokio::test]
+async fn behind_https_the_nonce_s_cookie_goes_nowhere_else() {
+    let options = AuthorizationServer::authgear().public_origin("https://id.example.test");
+    let server = clients(options.trust_proxy());
+    let mut peer = Peer::connect(server.address()).await;
+    let forwarded = "X-Forwarded-Host: id.example.test\r\nX-Forwarded-Proto: https";
+    let reply = peer.ask(with_headers("10.0.0.7", forwarded, "client_id=nope")).await;
+    let cookie = reply.head.header("set-cookie").unwrap();
+    assert!(cookie.ends_with("; Path=/; HttpOnly; Secure; SameSite=None"), "{cookie}");
+}
+
+#[tokio::test]
+async fn the_nonce_s_cookie_comes_with_every_page() {
+    let server = clients(AuthorizationServer::authgear());
+    let (mut peer, host) = connect(&server).await;
+    let pages = [
+        peer.get(OIDC, &host).await,
+        peer.post("/oauth2/revoke", &host, "token=x").await,
+        peer.get("/oauth2/userinfo", &host).await,
+        peer.post(TOKEN, &host, "client_id=nope").await,
+    ];
+    for page in pages {
+        let cookie = page.head.header("set-cookie").unwrap();
+        assert!(cookie.starts_with("csp_nonce=") && cookie.ends_with("; Path=/; HttpOnly"), "{cookie}");
+    }
 }
 
 #[tokio::test]
@@ -102,6 +138,16 @@ async fn both_metadata_documents_are_the_same_bytes() {
 }
 
 #[tokio::test]
+async fn the_document_is_as_long_as_it_was_at_the_observed_origin() {
+    let server = clients(AuthorizationServer::authgear().public_origin("http://127.0.0.1:3100"));
+    let reply = Peer::connect(server.address()).await.get(OIDC, "127.0.0.1:3100").await;
+    assert_eq!((reply.status(), reply.body.len()), (200, 1433));
+    let document = reply.json();
+    let names: Vec<&String> = document.as_object().unwrap().keys().collect();
+    assert!(names.is_sorted(), "{names:?}");
+}
+
+#[tokio::test]
 async fn other_methods_are_405_in_plain_text() {
     let server = clients(AuthorizationServer::authgear());
     let host = server.address().to_string();
@@ -134,4 +180,5 @@ async fn other_methods_are_405_in_plain_text() {
     let mut peer = Peer::connect(server.address()).await;
     let reply = peer.ask(format!("OPTIONS {TOKEN} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
     assert_eq!((reply.status(), reply.head.header("content-length")), (200, Some("0")));
+    assert_eq!(peer.get("/anything", &host).await.status(), 404);
 }

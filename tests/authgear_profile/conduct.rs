@@ -87,6 +87,55 @@ async fn revoking_the_current_refresh_token_ends_its_access_tokens_too() {
 }
 
 #[tokio::test]
+async fn revocation_asks_for_no_client_and_ends_jwts_with_their_grant() {
+    let server = clients(AuthorizationServer::authgear().jwt());
+    let token = server.seed("conf-rot");
+    let reply = refresh(&server, "conf-rot", &token).await.json();
+    let (access, current) =
+        (reply["access_token"].as_str().unwrap(), reply["refresh_token"].as_str().unwrap());
+    let (mut peer, host) = connect(&server).await;
+    for _ in 0..2 {
+        let revoked = peer.post("/oauth2/revoke", &host, &format!("token={current}")).await;
+        assert_eq!((revoked.status(), revoked.body.len()), (200, 0), "again it is a 200");
+        assert_eq!(server.state_of(access), TokenState::Revoked);
+    }
+}
+
+#[tokio::test]
+async fn userinfo_refuses_whatever_is_no_good_bearer_token_in_the_same_words() {
+    let server = clients(AuthorizationServer::authgear().expires_in(0));
+    let token = server.seed("calm");
+    let expired = refresh(&server, "calm", &token).await.json()["access_token"].as_str().unwrap().to_owned();
+    server.set_expires_in(60);
+    let good = refresh(&server, "calm", &token).await.json()["access_token"].as_str().unwrap().to_owned();
+    let (mut peer, host) = connect(&server).await;
+    let body = "{\"error\":\"invalid_grant\",\"error_description\":\"invalid session\"}\n";
+    for authorization in [
+        "Authorization: Bearer garbage".to_owned(),
+        format!("Authorization: Bearer {expired}"),
+        format!("Authorization: Basic {good}"),
+        format!("Authorization: DPoP {good}"),
+        "X-Nothing: x".to_owned(),
+    ] {
+        let request = format!("GET /oauth2/userinfo HTTP/1.1\r\nHost: {host}\r\n{authorization}\r\n\r\n");
+        let refused = normal(&peer.ask(request).await);
+        let expected = handled("401 Unauthorized", body.trim_end())
+            .replace("Cache-Control: no-store\r\n", "")
+            .replace("Pragma: no-cache\r\n", "")
+            .replace("Content-Type: application/json", "Content-Type: text/plain; charset=utf-8")
+            .replace(
+                "X-Content-Type-Options",
+                "Www-Authenticate: Bearer error=\"invalid_grant\", error_description=\"invalid session\"\r\n\
+                 X-Content-Type-Options",
+            );
+        assert_eq!(refused, expected, "{authorization}");
+    }
+    let request =
+        format!("GET /oauth2/userinfo HTTP/1.1\r\nHost: {host}\r\nAuthorization: bearer {good}\r\n\r\n");
+    assert_eq!(peer.ask(request).await.status(), 200);
+}
+
+#[tokio::test]
 async fn an_opaque_access_token_can_be_revoked_and_a_jwt_cannot() {
     for (options, state) in [
         (AuthorizationServer::authgear(), TokenState::Revoked),
@@ -173,6 +222,11 @@ async fn only_the_origin_of_a_redirect_uri_may_call_from_a_browser() {
     let known = peer.ask(from("http://127.0.0.1:8976")).await;
     assert_eq!(known.head.header("access-control-allow-origin"), Some("http://127.0.0.1:8976"));
     assert_eq!(known.head.header("access-control-allow-credentials"), Some("true"));
+    assert_eq!(known.head.header("access-control-max-age"), Some("900"));
+    let preflight = from("http://127.0.0.1:8976").replacen("POST", "OPTIONS", 1);
+    let preflight = peer.ask(preflight).await;
+    assert_eq!((preflight.status(), preflight.head.header("content-length")), (200, Some("0")));
+    assert_eq!(preflight.head.header("access-control-allow-origin"), Some("http://127.0.0.1:8976"));
     let unknown = peer.ask(from("http://evil.example")).await;
     assert_eq!((unknown.status(), unknown.head.header("access-control-allow-origin")), (400, None));
 }

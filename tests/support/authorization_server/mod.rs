@@ -20,7 +20,7 @@ use bearerd::clock::{Clock, Moment};
 use serde_json::{Map, Value};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 pub(crate) use self::exchange::{ClientAuth, Exchange, Stage};
 use self::fault::Faults;
@@ -51,6 +51,8 @@ struct Shared {
     changed: watch::Sender<u64>,
     /// Counts releases of what hangs.
     released: watch::Sender<u64>,
+    /// Authgear's connections to its database.
+    database: Semaphore,
 }
 
 struct State {
@@ -66,6 +68,7 @@ struct State {
     open: usize,
     faults: Faults,
     limits: BTreeMap<String, authgear::Bucket>,
+    authorizations: authgear::Authorizations,
     expires_in: u64,
     rewrite: Option<Rewrite>,
 }
@@ -372,11 +375,13 @@ impl Shared {
             open: 0,
             faults: Faults::default(),
             limits: BTreeMap::new(),
+            authorizations: authgear::Authorizations::default(),
             expires_in: options.expires_in,
             rewrite: None,
         };
         let (changed, released) = (watch::Sender::new(0), watch::Sender::new(0));
-        Self { options, issuer, state: Mutex::new(state), changed, released }
+        let database = Semaphore::new(options.database_connections);
+        Self { options, issuer, state: Mutex::new(state), changed, released, database }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -62,6 +62,7 @@ pub(crate) struct Client {
     pub(super) machine: bool,
     pub(super) rotates: Option<bool>,
     pub(super) proves: bool,
+    pub(super) redirect_uris: Vec<String>,
 }
 
 impl Client {
@@ -76,6 +77,7 @@ impl Client {
             machine: false,
             rotates: None,
             proves: false,
+            redirect_uris: Vec::new(),
         }
     }
 
@@ -114,6 +116,12 @@ impl Client {
         Self { proves: true, ..self }
     }
 
+    /// The same client, which a browser may be sent back to at this URI.
+    pub(crate) fn redirects_to(mut self, uri: &str) -> Self {
+        self.redirect_uris.push(uri.to_owned());
+        self
+    }
+
     /// The same client, with rotation on or off whatever the server's default is.
     pub(crate) fn rotates(self, rotates: bool) -> Self {
         Self { rotates: Some(rotates), ..self }
@@ -145,6 +153,7 @@ pub(crate) struct Options {
     pub(super) proof_algorithms: Vec<&'static str>,
     pub(super) nonces: bool,
     pub(super) refresh_takes: Duration,
+    pub(super) database_connections: usize,
     pub(super) apps: Apps,
     pub(super) trust_proxy: bool,
     pub(super) web_origins: Vec<String>,
@@ -197,6 +206,7 @@ impl Options {
             proof_algorithms: vec!["ES256"],
             nonces: false,
             refresh_takes,
+            database_connections: 3, // authgear.md row 5
             apps: Apps::LocalFiles,
             trust_proxy: false,
             web_origins: Vec::new(),
@@ -288,6 +298,11 @@ impl Options {
     /// it good.
     pub(crate) fn refresh_takes(self, span: Duration) -> Self {
         Self { refresh_takes: span, ..self }
+    }
+
+    /// How many refreshes Authgear looks at at a time.
+    pub(crate) fn database_connections(self, count: usize) -> Self {
+        Self { database_connections: count, ..self }
     }
 
     /// Authgear finds its apps by Host, one of `domains`.

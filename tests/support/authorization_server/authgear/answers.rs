@@ -107,7 +107,11 @@ pub(super) fn discovery(issuer: &str, dress: &Dress) -> Answer {
     let at = |path: &str| format!("{issuer}{path}");
     let document = json!({
         "authorization_endpoint": at("/oauth2/authorize"),
-        "claims_supported": ["iss", "aud", "iat", "exp", "sub", "sid", "auth_time", "amr"],
+        "claims_supported": [
+            "iss", "aud", "iat", "exp", "sub", "email", "email_verified", "phone_number", "phone_number_verified",
+            "preferred_username", "family_name", "given_name", "middle_name", "name", "nickname", "picture", "profile",
+            "website", "gender", "birthdate", "zoneinfo", "locale", "address", "updated_at",
+        ],
         "code_challenge_methods_supported": ["S256"],
         "dpop_signing_alg_values_supported": ["ES256", "RS256"],
         "end_session_endpoint": at("/oauth2/end_session"),

@@ -1,9 +1,9 @@
 //! The Authgear profile: what a running Authgear answered, byte for byte, in the order in which it looks at things.
 //!
-//! Served are discovery, the token endpoint, revocation and userinfo. Not served: `/oauth2/authorize` (codes are always
-//! unknown) and DPoP.
+//! Served are discovery, authorization, the token endpoint, revocation and userinfo. Not served: DPoP.
 
 mod answers;
+mod authorize;
 mod token;
 
 use std::time::Duration;
@@ -11,6 +11,8 @@ use std::time::Duration;
 use bearerd::clock::Moment;
 
 use self::answers::{Dress, Form};
+pub(super) use self::authorize::Authorizations;
+use self::authorize::{AUTHORIZE, ENTRYPOINT};
 use super::connection::{Processed, Request};
 use super::fault::Fault;
 use super::ledger::TokenState;
@@ -35,6 +37,8 @@ pub(super) async fn answer(shared: &Shared, request: &Request<'_>) -> Processed 
         ("GET", "/.well-known/openid-configuration" | "/.well-known/oauth-authorization-server") => {
             answers::discovery(&shared.issuer, &dress).into()
         }
+        ("GET", AUTHORIZE) => authorize::begin(shared, request, &dress).into(),
+        ("GET", ENTRYPOINT) => authorize::sign_in(shared, request, &dress).into(),
         ("OPTIONS", TOKEN | REVOKE) => dress.bare(Answer::new(200, "")).into(),
         ("POST", TOKEN) => token::answer(shared, request, &dress).await,
         ("POST", REVOKE) => revoke(shared, request, &dress).into(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::answers::{Dress, Form, unescape};
+use super::authorize;
 use crate::support::authorization_server::connection::{Processed, Request, basic};
 use crate::support::authorization_server::ledger::Access;
 use crate::support::authorization_server::options::{Client, Rotation};
@@ -69,10 +70,7 @@ async fn judge(
             let token = required(form, "refresh_token", "refresh token is required")?;
             refresh(shared, request, &client, token, dress, rotated_at).await
         }
-        Some("authorization_code") => {
-            required(form, "code", "code is required")?;
-            Err(Stop::error("invalid_grant", "invalid authorization code"))
-        }
+        Some("authorization_code") => exchange(shared, &client, secret.as_deref(), form, dress),
         Some("client_credentials") => client_credentials(shared, &client, secret.as_deref(), form, dress),
         _ => Err(Stop::error("unsupported_grant_type", "grant type is not supported")),
     }
@@ -121,6 +119,7 @@ async fn refresh(
     dress: &Dress,
     rotated_at: &mut Option<bearerd::clock::Moment>,
 ) -> Result<Processed, Stop> {
+    let _transaction = shared.database.acquire().await;
     if client.machine {
         return Err(not_allowed());
     }
@@ -137,7 +136,36 @@ async fn refresh(
     if !shared.state().ledger.is_of(&grant, &client.id) {
         return Err(Stop::error("invalid_request", "client id doesn't match the refresh token"));
     }
-    Ok(tokens(shared, client, &grant, refresh_token, dress))
+    Ok(tokens(shared, client, Some(grant), refresh_token, id_claims(shared, client), dress))
+}
+
+/// The first tokens of a grant, for a code; whose code that was nobody asks.
+fn exchange(
+    shared: &Shared,
+    client: &Client,
+    secret: Option<&str>,
+    form: &Form,
+    dress: &Dress,
+) -> Result<Processed, Stop> {
+    required(form, "code", "code is required")?;
+    if let Some(expected) = &client.secret {
+        proven(expected, secret)?;
+    }
+    let authorized = authorize::redeemable(shared, client, form)
+        .map_err(|(error, description)| Stop::Error(error, description))?;
+    limit(shared, "the user", 60, Duration::from_secs(1))?;
+    authorize::used(shared, form);
+    let refresh_token = authorized.is_offline().then(|| shared.state().ledger.grant(&client.id));
+    let grant = refresh_token.as_ref().and_then(|token| shared.state().ledger.matching(token));
+    Ok(tokens(shared, client, grant, refresh_token, id_claims_at_first(shared, client), dress))
+}
+
+fn proven(expected: &str, secret: Option<&str>) -> Result<(), Stop> {
+    match secret {
+        None => Err(Stop::error("invalid_client", "client secret is required")),
+        Some(secret) if secret != expected => Err(Stop::error("invalid_request", "invalid client secret")),
+        Some(_) => Ok(()),
+    }
 }
 
 /// A grant that is bound to a key wants a proof of it; whoever shows a proof shows a good one.
@@ -158,8 +186,9 @@ fn is_proven(shared: &Shared, request: &Request<'_>, grant: &str) -> Result<(), 
 fn tokens(
     shared: &Shared,
     client: &Client,
-    grant: &str,
+    grant: Option<String>,
     refresh_token: Option<String>,
+    id_claims: Value,
     dress: &Dress,
 ) -> Processed {
     let jwt = shared.options.jwt;
@@ -169,12 +198,12 @@ fn tokens(
     } else {
         random::alphanumeric(32)
     };
-    let access = Access { grant: Some(grant.to_owned()), jwt, ..Access::default() };
+    let access = Access { grant, jwt, ..Access::default() };
     shared.state().ledger.note(&access_token, access, expires_in, now());
     let mut body = Map::new();
     body.insert("access_token".to_owned(), json!(access_token));
     body.insert("expires_in".to_owned(), json!(expires_in));
-    body.insert("id_token".to_owned(), json!(random::jwt("JWT", &id_claims(shared, client))));
+    body.insert("id_token".to_owned(), json!(random::jwt("JWT", &id_claims)));
     if let Some(token) = &refresh_token {
         body.insert("refresh_token".to_owned(), json!(token));
     }
@@ -192,10 +221,7 @@ fn client_credentials(
     dress: &Dress,
 ) -> Result<Processed, Stop> {
     let expected = client.secret.as_deref().ok_or_else(not_allowed)?;
-    let secret = secret.ok_or_else(|| Stop::error("invalid_client", "client secret is required"))?;
-    if secret != expected {
-        return Err(Stop::error("invalid_request", "invalid client secret"));
-    }
+    proven(expected, secret)?;
     let resource = form.first("resource");
     if client.machine {
         let resource = resource.ok_or_else(|| Stop::error("invalid_target", "resource is required"))?;
@@ -209,11 +235,14 @@ fn client_credentials(
         return Err(Stop::Error("invalid_scope", format!("specified scope is not allowed: {unknown}")));
     }
     limit(shared, &format!("client {}", client.id), 5, Duration::from_secs(12))?;
+    limit(shared, "the project", 20, Duration::from_secs(3))?;
 
     let expires_in = shared.state().expires_in;
     let (access_token, scope) = if client.machine {
         let scope = asked.map_or_else(|| SCOPES.join(" "), str::to_owned);
-        (random::jwt("at+jwt", &claims(shared, client, expires_in, RESOURCE)), scope)
+        let mut claims = claims(shared, client, expires_in, RESOURCE);
+        claims["sub"] = json!(format!("client_id_{}", client.id));
+        (random::jwt("at+jwt", &claims), scope)
     } else {
         (random::alphanumeric(32), String::new())
     };
@@ -257,6 +286,12 @@ fn claims(shared: &Shared, client: &Client, expires_in: u64, audience: &str) -> 
         "scope": "openid offline_access",
         "sub": random::uuid(),
     })
+}
+
+fn id_claims_at_first(shared: &Shared, client: &Client) -> Value {
+    let mut claims = id_claims(shared, client);
+    claims["amr"] = json!(["pwd"]);
+    claims
 }
 
 /// Of a refresh: without `amr`, which only the first one has.
