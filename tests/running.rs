@@ -17,6 +17,7 @@ mod proofs;
 mod reloads;
 mod retries;
 mod revocations;
+mod sealing;
 mod sharing;
 mod silences;
 #[cfg(target_os = "linux")] // whether a process stands still is told by /proc

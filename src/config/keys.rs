@@ -304,6 +304,8 @@ group! {
             "By default state.json in $STATE_DIRECTORY, $XDG_STATE_HOME/bearerd or, for root, /var/lib/bearerd.";
         allow_network_fs: bool = "false",
             "Trusts a file on NFS or the like, whose lock can be lost unnoticed, to be this process's alone.";
+        encryption_key: Secrets = "",
+            "Encrypts records: 32 bytes in base64, by reference, read at the start; of a list the first seals, and each opens.";
     } later {
         name: Plain, "The Secret's name, for \"kubernetes\".";
     }

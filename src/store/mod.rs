@@ -5,6 +5,7 @@ pub mod memory;
 mod record;
 #[cfg(test)]
 mod sample;
+mod seal;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::secret::{AccessTokenText, DpopKey, Fingerprint, RefreshToken};
+use crate::secret::{AccessTokenText, DpopKey, Fingerprint, RefreshToken, Secret};
 use crate::token::GrantName;
 
 /// What a store's methods return: boxed, because the kind of store is chosen by the configuration.
@@ -41,9 +42,22 @@ pub enum Params {
         path: PathBuf,
         /// Whether it may lie on a file system of another machine's.
         allow_network_fs: bool,
+        /// `encryption_key`: the first one seals records, each of them opens. Without any, records rest as they are.
+        encryption_keys: Vec<Secret>,
     },
     /// `kind = "memory"`: nothing survives a restart.
     Memory,
+}
+
+impl Params {
+    /// Names the place for people.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self {
+            Self::File { path, .. } => path.display().to_string(),
+            Self::Memory => "memory".to_owned(),
+        }
+    }
 }
 
 /// Opens the store of one grant; touches nothing yet. Each call with [`Params::Memory`] is a store of its own.
@@ -52,8 +66,8 @@ pub enum Params {
 /// When the path names no file, or the grant's name cannot be part of a file's name.
 pub fn open(params: &Params, grant: &GrantName) -> Result<Arc<dyn Store>, StoreError> {
     match params {
-        Params::File { path, allow_network_fs } => {
-            Ok(Arc::new(file::FileStore::new(path, grant, *allow_network_fs)?))
+        Params::File { path, allow_network_fs, encryption_keys } => {
+            Ok(Arc::new(file::FileStore::new(path, grant, *allow_network_fs, encryption_keys)?))
         }
         Params::Memory => Ok(Arc::new(memory::MemoryStore::default())),
     }
@@ -66,7 +80,7 @@ pub fn open(params: &Params, grant: &GrantName) -> Result<Arc<dyn Store>, StoreE
 /// When the path names no file.
 #[cfg(debug_assertions)]
 pub fn open_watched(path: &std::path::Path, watch: Watch) -> Result<Arc<dyn Store>, StoreError> {
-    let store = file::FileStore::new(path, &GrantName::new(GrantName::DEFAULT), false)?;
+    let store = file::FileStore::new(path, &GrantName::new(GrantName::DEFAULT), false, &[])?;
     Ok(Arc::new(store.watched(watch)))
 }
 

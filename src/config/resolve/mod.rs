@@ -183,12 +183,13 @@ fn resolve_tls(written: keys::Tls, context: &mut Context<'_>) -> tls::Params {
 }
 
 fn resolve_store(written: keys::Store, context: &mut Context<'_>) -> store::Params {
-    let keys::Store { kind, path, allow_network_fs, faulty: _ } = written;
+    let keys::Store { kind, path, allow_network_fs, encryption_key, faulty: _ } = written;
     if or(kind, StoreKind::File) == StoreKind::Memory {
         let path = path.map(|path| ("path", path.place));
         let network =
             allow_network_fs.filter(|allow| allow.value).map(|allow| ("allow_network_fs", allow.place));
-        for (key, place) in path.into_iter().chain(network) {
+        let key = encryption_key.map(|key| ("encryption_key", key.place));
+        for (key, place) in path.into_iter().chain(network).chain(key) {
             let title = format!("`store.{key}` is of no use with `store.kind` = \"memory\"");
             let problem = Problem::new(Code::Contradiction, &place, title);
             context.report.error(problem.help("remove one of the two"));
@@ -199,7 +200,10 @@ fn resolve_store(written: keys::Store, context: &mut Context<'_>) -> store::Para
         Some(path) => context.path(path),
         None => default_state_folder(context.env, context.root).join("state.json"),
     };
-    store::Params::File { path, allow_network_fs: or(allow_network_fs, false) }
+    let references = encryption_key.map(|keys| keys.value.0).unwrap_or_default();
+    let encryption_keys =
+        references.iter().filter_map(|key| context.secret("store.encryption_key", key)).collect();
+    store::Params::File { path, allow_network_fs: or(allow_network_fs, false), encryption_keys }
 }
 
 /// systemd's folder, else the user's, else the system's (XDG Base Directory: only absolute paths count).

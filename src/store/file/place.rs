@@ -4,8 +4,10 @@ use std::fs::{self, DirBuilder, File, Metadata};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::{Doing as _, StoreError, refused};
+use crate::store::seal::{Keys, Seal};
 use crate::token::GrantName;
 
 /// The folder of our own inside one that everybody may write in.
@@ -18,6 +20,7 @@ pub(super) struct Place {
     name: String,
     /// Whether the operator trusts the locks of another machine's file system.
     pub(super) allow_network_fs: bool,
+    pub(super) seal: Seal,
 }
 
 /// The files of one grant, as they are.
@@ -44,7 +47,7 @@ impl Place {
             Some(parent) if parent != Path::new("") => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        let name = match grant.as_str() {
+        let file = match grant.as_str() {
             GrantName::DEFAULT => name.to_owned(),
             grant if is_plain(grant) => beside(name, grant),
             grant => {
@@ -54,7 +57,12 @@ impl Place {
                 ));
             }
         };
-        Ok(Self { folder, name, allow_network_fs: false })
+        Ok(Self { folder, name: file, allow_network_fs: false, seal: Seal::new(grant, &[]) })
+    }
+
+    /// What seals and opens the record.
+    pub(super) fn keys(&self) -> Result<Arc<Keys>, StoreError> {
+        self.seal.keys().map_err(|why| StoreError::Refused { place: self.shown(), why })
     }
 
     /// The record's path, for people.

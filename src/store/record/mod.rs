@@ -21,6 +21,8 @@ pub(super) enum Unreadable {
     Damaged(String),
     /// Written by a newer program, in this form.
     Newer(u64),
+    /// Sealed, and not to be opened here; says what to do.
+    Sealed(String),
 }
 
 /// Writes a record as JSON; the buffer is wiped when dropped.
@@ -44,7 +46,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, Unreadable> {
 
 /// The JSON library quotes what it found, and what it found may be a secret: only the place is told.
 #[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
-fn damaged(error: serde_json::Error) -> Unreadable {
+pub(super) fn damaged(error: serde_json::Error) -> Unreadable {
     let (line, column) = (error.line(), error.column());
     Unreadable::Damaged(match error.classify() {
         serde_json::error::Category::Data => {
