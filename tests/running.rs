@@ -11,6 +11,7 @@ mod kills;
 mod limits;
 mod load;
 mod memory;
+mod moving;
 mod operating;
 mod outages;
 mod proofs;

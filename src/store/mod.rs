@@ -8,6 +8,7 @@ mod sample;
 mod seal;
 #[cfg(test)]
 mod tests;
+pub mod transfer;
 
 #[cfg(debug_assertions)]
 pub use self::file::{Step, Watch};
@@ -160,6 +161,8 @@ pub struct Record {
     pub intent: Option<Intent>,
     /// The authorization server refused the grant (R52).
     pub refused: Option<Refusal>,
+    /// The tokens have left for another store.
+    pub exported: Option<Exported>,
 }
 
 /// An access token at rest, with what is needed to tell whether it is still good (DESIGN §4).
@@ -195,6 +198,15 @@ pub struct Refusal {
     pub reason: String,
     /// The refresh token it refused.
     pub presented: Fingerprint,
+    /// When, by the wall clock, since the Unix epoch.
+    pub at: Duration,
+}
+
+/// Where a record's tokens have gone, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exported {
+    /// The file, for people.
+    pub to: String,
     /// When, by the wall clock, since the Unix epoch.
     pub at: Duration,
 }
