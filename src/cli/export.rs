@@ -41,7 +41,8 @@ pub(super) struct Arguments {
 pub(super) fn export(common: &Common, arguments: Arguments) -> Result<Exit, Failure> {
     run::forbid_core_dumps();
     if arguments.output.is_none() && io::stdout().is_terminal() {
-        let why = "a refresh token is not shown on a terminal: name a file with --output, or give the output to a program";
+        let why = "a refresh token is not shown on a terminal: name a file with --output, or give the output to a \
+                   program";
         return Err(Failure::new(Exit::Usage, why));
     }
     let grant = Grant::find(common, arguments.flags, &arguments.grant)?;
@@ -125,7 +126,8 @@ async fn retire(txn: &mut Box<dyn Txn>, to: &str) -> Result<(), Failure> {
 fn done(grant: &Grant, to: &str) -> String {
     let Grant { params, store } = grant;
     format!(
-        "exported: the refresh token of grant {} is in {to} and no longer in {}; `bearerd import` puts it into another store",
+        "exported: the refresh token of grant {} is in {to} and no longer in {}; `bearerd import` puts it into \
+         another store",
         params.name,
         store.place()
     )

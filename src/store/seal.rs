@@ -20,7 +20,8 @@ use super::record::{self, Unreadable};
 use crate::secret::Secret;
 use crate::token::GrantName;
 
-/// The form of an envelope: later than that of the record in it, so that a program that knows no envelope leaves it alone.
+/// The form of an envelope: later than that of the record in it, so that a program that knows no envelope leaves it
+/// alone.
 const VERSION: u64 = 2;
 
 const ALGORITHM: &str = "AES-256-GCM";
@@ -159,7 +160,8 @@ impl Keys {
         Ok(bytes)
     }
 
-    /// Reads what rests, sealed or not: a record from before there was a key is taken up, and sealed with the next write.
+    /// Reads what rests, sealed or not: a record from before there was a key is taken up, and sealed with the next
+    /// write.
     pub(super) fn decode(&self, bytes: &[u8]) -> Result<Record, Unreadable> {
         match serde_json::from_slice::<Head>(bytes) {
             Ok(Head { sealed: Some(_), version }) if version > VERSION => Err(Unreadable::Newer(version)),
@@ -180,7 +182,8 @@ impl Keys {
         };
         if envelope.grant != self.grant {
             return Err(Unreadable::Sealed(format!(
-                "it is the sealed record of the grant {:?}, and does not open as that of {:?}; put each where it belongs",
+                "it is the sealed record of the grant {:?}, and does not open as that of {:?}; put each where it \
+                 belongs",
                 envelope.grant, self.grant
             )));
         }
@@ -205,8 +208,8 @@ impl Keys {
             keys => {
                 let ours: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
                 format!(
-                    "it is sealed with key {name}, and `[store] encryption_key` names {}; name that key as well, in a list \
-                     whose first one seals from now on. It is left as it is",
+                    "it is sealed with key {name}, and `[store] encryption_key` names {}; name that key as well, in \
+                     a list whose first one seals from now on. It is left as it is",
                     ours.join(" and ")
                 )
             }

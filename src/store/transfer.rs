@@ -66,9 +66,11 @@ pub fn decode(bytes: &[u8]) -> Result<Record, String> {
                 serde_json::from_slice(bytes).map_err(|error| told(record::damaged(error)))?;
             form.record.into_record().map_err(told)
         }
-        _ => Err("it is no export; a store's own file is none, for its refresh token may still be presented from there: \
-                  run `bearerd export` where it is in use"
-            .to_owned()),
+        _ => Err(
+            "it is no export; a store's own file is none, for its refresh token may still be presented from \
+                  there: run `bearerd export` where it is in use"
+                .to_owned(),
+        ),
     }
 }
 
@@ -116,8 +118,8 @@ pub fn rests_already(resting: &Record, imported: &Record) -> bool {
         && resting.generation >= imported.generation
 }
 
-/// Puts an imported record into a store. The seeds that were met here stay met, and so is the configured one from now on:
-/// it is older than what is imported.
+/// Puts an imported record into a store. The seeds that were met here stay met, and so is the configured one from now
+/// on: it is older than what is imported.
 ///
 /// # Errors
 /// When the record is not known to be durable.
