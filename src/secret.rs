@@ -1,11 +1,13 @@
 //! Secrets as types: nothing prints one, and the one way to read one is a word that can be searched for.
 
+mod keyring;
 mod reference;
 
 use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
 
+pub use self::keyring::{Entry, IS_BUILT_IN as KEYRING_IS_BUILT_IN};
 pub use self::reference::Secret;
 
 /// Declares a secret text: redacted `Debug`, no `Display`, wiped from memory when dropped.

@@ -11,12 +11,14 @@ mod kills;
 mod limits;
 mod load;
 mod memory;
+mod moving;
 mod operating;
 mod outages;
 mod proofs;
 mod reloads;
 mod retries;
 mod revocations;
+mod sealing;
 mod sharing;
 mod silences;
 #[cfg(target_os = "linux")] // whether a process stands still is told by /proc

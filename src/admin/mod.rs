@@ -46,7 +46,7 @@ pub fn identity(config: &Config) -> String {
     let grants: Vec<&str> = config.grants.keys().map(GrantName::as_str).collect();
     let text = match file(config) {
         Some(file) => format!("{}", file.display()),
-        None => format!("{:?}\n{grants:?}", config.store),
+        None => format!("{}\n{grants:?}", config.store.place()),
     };
     let digest = digest(&SHA256, text.as_bytes());
     digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()

@@ -9,7 +9,10 @@
 
 mod ask;
 mod check;
+mod export;
+mod grants;
 mod healthcheck;
+mod import;
 mod run;
 mod status;
 mod version;
@@ -80,6 +83,10 @@ enum Verb {
     Check(Box<Flags>),
     /// Show how the running bearerd's grants are
     Status(Box<status::Arguments>),
+    /// Take a grant out of the store, for another bearerd to go on with
+    Export(Box<export::Arguments>),
+    /// Put an exported grant into the store
+    Import(Box<import::Arguments>),
     /// Exit 0 if the running bearerd is healthy, else 1; for containers
     Healthcheck(Box<healthcheck::Arguments>),
     /// Say which version this is
@@ -93,6 +100,8 @@ enum Exit {
     Success = 0,
     /// Something failed.
     Failure = 1,
+    /// Not to be done as it was typed.
+    Usage = 2,
     /// No bearerd answers.
     Unreachable = 69,
     /// A person has to sign in.
@@ -140,6 +149,8 @@ fn perform(Command { common, verb }: Command) -> Result<Exit, Failure> {
         Verb::Run(flags) => run::run(&common, *flags),
         Verb::Check(flags) => check::check(&common, *flags),
         Verb::Status(arguments) => status::status(&common, *arguments),
+        Verb::Export(arguments) => export::export(&common, *arguments),
+        Verb::Import(arguments) => import::import(&common, *arguments),
         Verb::Healthcheck(arguments) => healthcheck::healthcheck(&common, *arguments),
         Verb::Version(arguments) => version::version(&arguments),
     }
@@ -199,6 +210,11 @@ impl Common {
 /// Prints the answer. A reader that has gone away (`bearerd status | head -1`) is no failure.
 fn say(text: &str) {
     let _reader_gone = writeln!(std::io::stdout(), "{}", text.trim_end());
+}
+
+/// Prints what was done, where the answer proper may go to a program.
+fn note(text: &str) {
+    let _reader_gone = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Prints what is wrong.

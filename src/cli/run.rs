@@ -33,7 +33,7 @@ fn warn(loaded: &Loaded) {
 }
 
 /// Tokens are in memory: no core file, and no other process of this user may look in.
-fn forbid_core_dumps() {
+pub(super) fn forbid_core_dumps() {
     #[cfg(target_os = "linux")]
     {
         use rustix::process::{DumpableBehavior, set_dumpable_behavior};

@@ -36,6 +36,8 @@ codes! {
     UnknownVariable = "unknown_variable";
     /// A key or value that a later version will know.
     NotYet = "not_yet";
+    /// What this program was built without.
+    NotBuiltIn = "not_built_in";
     /// A number where text belongs, and the like.
     WrongType = "wrong_type";
     /// Something that cannot be left out.

@@ -299,11 +299,13 @@ group! {
     /// `[store]`.
     Store in "store" {
         kind: StoreKind = "\"file\"",
-            "\"file\", or \"memory\", which forgets everything at the end.";
+            "\"file\", \"keyring\" (the desktop's, if built in), or \"memory\", which forgets everything at the end.";
         path: PathBuf = "",
             "By default state.json in $STATE_DIRECTORY, $XDG_STATE_HOME/bearerd or, for root, /var/lib/bearerd.";
         allow_network_fs: bool = "false",
             "Trusts a file on NFS or the like, whose lock can be lost unnoticed, to be this process's alone.";
+        encryption_key: Secrets = "",
+            "Encrypts records: 32 bytes in base64, by reference, read at the start; of a list the first seals, and each opens.";
     } later {
         name: Plain, "The Secret's name, for \"kubernetes\".";
     }

@@ -205,10 +205,7 @@ impl Loaded {
         let name = file.as_ref().map_or("the environment".to_owned(), |path| path.display().to_string());
         let listen: Vec<String> = listen.iter().map(Listen::to_string).collect();
         let shown = |listen: &Option<Listen>| listen.as_ref().map_or("off".to_owned(), Listen::to_string);
-        let store = match store {
-            store::Params::File { path, .. } => path.display().to_string(),
-            store::Params::Memory => "memory".to_owned(),
-        };
+        let store = store.place();
         format!(
             "{name} is good: listens on {}, {}, {}, store {store}, admin {}, probes {}",
             listen.join(" and "),

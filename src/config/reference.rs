@@ -1,10 +1,11 @@
-//! References to secrets: exactly one of `file`, `env`, `credential`, `exec`; never the secret itself.
+//! References to secrets: exactly one of `file`, `env`, `credential`, `exec`, `keyring`; never the secret itself.
 
 use std::path::PathBuf;
 
 use super::error::{Code, Problem, Report, did_you_mean};
 use super::value::{Form, Item, Name, OneOrMore, Overlay, Placed, Read, read_some};
 use super::word::Text;
+use crate::secret::{Entry, KEYRING_IS_BUILT_IN};
 
 /// Where a secret is to be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,10 +17,11 @@ pub(super) enum SecretReference {
     Credential(String),
     /// A program and its arguments.
     Exec(Vec<String>),
+    /// An entry of the desktop's keyring.
+    Keyring(Entry),
 }
 
-const KINDS: [&str; 4] = ["file", "env", "credential", "exec"];
-const LATER: [&str; 1] = ["keyring"];
+const KINDS: [&str; 5] = ["file", "env", "credential", "exec", "keyring"];
 
 impl Read for SecretReference {
     const OVERLAY: Overlay = Overlay::Secret;
@@ -41,7 +43,7 @@ impl Read for SecretReference {
                 _ => item
                     .problem(
                         Code::BadSecretReference,
-                        "needs exactly one of `file`, `env`, `credential`, `exec`",
+                        "needs exactly one of `file`, `env`, `credential`, `exec`, `keyring`",
                     )
                     .label(format!("this has {}", entries.len())),
             },
@@ -69,21 +71,11 @@ fn suffixed(item: &Item, suffix: &str) -> String {
 /// The one entry of a reference.
 fn one(item: &Item, name: &Name, value: &Item, report: &mut Report) -> Option<SecretReference> {
     let kind = name.text.as_str();
-    if LATER.contains(&kind) {
-        let title =
-            format!("`{}` cannot be taken from `{kind}` yet: that comes with a later version", item.key);
-        report.error(
-            Problem::new(Code::NotYet, &name.place, title)
-                .label("not yet")
-                .help("write one of `file`, `env`, `credential`, `exec`"),
-        );
-        return None;
-    }
     if !KINDS.contains(&kind) {
         let title = format!("`{}` is not a way to refer to a secret", kind.escape_debug());
         let help = match did_you_mean(kind, KINDS) {
             Some(word) => format!("did you mean `{word}`?"),
-            None => "write one of `file`, `env`, `credential`, `exec`".to_owned(),
+            None => "write one of `file`, `env`, `credential`, `exec`, `keyring`".to_owned(),
         };
         report.error(Problem::new(Code::BadSecretReference, &name.place, title).help(help));
         return None;
@@ -97,6 +89,7 @@ fn one(item: &Item, name: &Name, value: &Item, report: &mut Report) -> Option<Se
             None
         }
         "env" => text.map(SecretReference::Variable),
+        "keyring" => keyring(item, value, report),
         _ => credential(value, report),
     }
 }
@@ -126,6 +119,26 @@ impl Read for Secrets {
         };
         read_some(item, entries, report).map(Self)
     }
+}
+
+/// An entry of the keyring, by service and name.
+fn keyring(item: &Item, value: &Item, report: &mut Report) -> Option<SecretReference> {
+    if !KEYRING_IS_BUILT_IN {
+        let title = format!("`{}` is in the keyring, and this bearerd was built without one", item.key);
+        report.error(
+            Problem::new(Code::NotBuiltIn, &value.place, title)
+                .help("build it with `--features keyring`, or keep the secret elsewhere"),
+        );
+        return None;
+    }
+    let entry = value.text().and_then(Entry::parse);
+    if entry.is_none() {
+        let problem = value.problem(Code::BadSecretReference, "is not an entry of a keyring");
+        report.error(
+            problem.help("write \"service/name\": the entry with these attributes `service` and `username`"),
+        );
+    }
+    entry.map(SecretReference::Keyring)
 }
 
 /// A credential's name stays below the directory of credentials.

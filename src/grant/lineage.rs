@@ -1,7 +1,10 @@
 //! Which refresh token is ours to present: the one that rests, or a new seed. Pure.
 
+use std::time::Duration;
+
+use crate::clock::Moment;
 use crate::secret::{RefreshToken, random_hex};
-use crate::store::{Record, SEEDS_REMEMBERED};
+use crate::store::{Exported, Record, SEEDS_REMEMBERED};
 
 use super::error::{Class, RefreshError};
 
@@ -49,7 +52,11 @@ pub fn decide(
             Ok(Line::Begins(begin(identity, Some(seed), record.seeds)))
         }
         (Some(record), seed) if needs_refresh_token && record.refresh_token.is_none() => {
-            Err(if seed.is_some() { seed_spent() } else { no_grant() })
+            Err(match &record.exported {
+                Some(exported) => has_left(exported),
+                None if seed.is_some() => seed_spent(),
+                None => no_grant(),
+            })
         }
         (Some(record), _) => Ok(Line::Rests(record)),
         (None, None) if needs_refresh_token => Err(no_grant()),
@@ -83,6 +90,7 @@ fn begin(
         quiet_redeems: 0,
         intent: None,
         refused: None,
+        exported: None,
     }
 }
 
@@ -94,6 +102,20 @@ fn foreign(record: &Record) -> RefreshError {
             "The store holds a refresh token of client `{}` at {}, which is not the configured one; it is presented \
              to nobody else. Give this grant another `store.path`, or configure that client.",
             record.client_id, record.issuer
+        ),
+    )
+}
+
+/// Whoever has imported it presents it now.
+fn has_left(exported: &Exported) -> RefreshError {
+    let at = Moment { boot: Duration::ZERO, wall: exported.at }.rfc3339();
+    RefreshError::new(
+        Class::Refused,
+        "grant_exported",
+        format!(
+            "The grant was exported at {at}, to {}, and is presented from here no more. Import it here again, sign in \
+             again, or provide a new seed.",
+            exported.to
         ),
     )
 }
@@ -145,6 +167,19 @@ mod tests {
         assert_eq!(second.refresh_token, Some(RefreshToken::new("seed-2")));
         let again = decided(Some(second.clone()), Some("seed-1")).unwrap();
         assert_eq!(again, Line::Rests(second), "a restart with the first seed file is no new seed");
+    }
+
+    #[test]
+    fn what_was_exported_is_presented_no_more_and_its_seed_does_not_bring_it_back() {
+        let exported =
+            Some(Exported { to: "/b/grant.json".to_owned(), at: Duration::from_secs(1_800_000_000) });
+        let left = Record { refresh_token: None, exported, ..begun("seed-1") };
+        for seed in [None, Some("seed-1")] {
+            let error = decided(Some(left.clone()), seed).unwrap_err();
+            assert_eq!((error.class, error.code), (Class::Refused, "grant_exported"));
+            assert!(error.sentence.contains("2027-01-15T08:00:00Z, to /b/grant.json"), "{}", error.sentence);
+        }
+        assert!(matches!(decided(Some(left), Some("seed-2")), Ok(Line::Begins(_))), "a person's word");
     }
 
     #[test]

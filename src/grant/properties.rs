@@ -79,6 +79,7 @@ prop_compose! {
             quiet_redeems: 0,
             intent: None,
             refused: None,
+            exported: None,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::{ClientSecret, RefreshToken};
+use super::{ClientSecret, Entry, RefreshToken};
 use crate::clock::Stopwatch;
 
 /// More than any token or secret seen; a wrong path (a device, a log) ends here.
@@ -32,6 +32,8 @@ pub enum Secret {
     },
     /// `{ exec = [..] }`: what a command writes to its standard output. No shell is between.
     Exec(Vec<String>),
+    /// `{ keyring = "service/name" }`: an entry of the desktop's keyring.
+    Keyring(Entry),
 }
 
 impl Secret {
@@ -54,6 +56,11 @@ impl Secret {
                 let read = run(words).map_err(|why| format!("{shown} {why}"));
                 (shown, read)
             }
+            Self::Keyring(entry) => {
+                let missing = || format!("{entry} is not there; `secret-tool store` can put it there");
+                let read = entry.read().and_then(|read| read.ok_or_else(missing));
+                (entry.to_string(), read.map(|mut bytes| std::mem::take(&mut *bytes)))
+            }
         };
         let bytes = zeroize::Zeroizing::new(read?);
         if bytes.len() as u64 > LARGEST {
@@ -74,10 +81,11 @@ impl Secret {
         self.read().map(|secret| RefreshToken::new(secret.expose()))
     }
 
-    /// Whether it can be read again and again to see whether it has changed: a command is run for an attempt alone.
+    /// Whether it can be read again and again to see whether it has changed: a command is run for an attempt alone, and a
+    /// keyring may have to be unlocked by a person.
     #[must_use]
     pub fn can_be_watched(&self) -> bool {
-        !matches!(self, Self::Exec(_))
+        !matches!(self, Self::Exec(_) | Self::Keyring(_))
     }
 }
 
@@ -155,6 +163,14 @@ mod tests {
 
     fn exec(script: &str) -> Result<ClientSecret, String> {
         Secret::Exec(["sh", "-c", script].map(str::to_owned).to_vec()).read()
+    }
+
+    #[test]
+    fn what_may_ask_a_person_is_not_read_only_to_see_whether_it_has_changed() {
+        let entry = Entry { service: "bearerd".to_owned(), name: "billing".to_owned() };
+        let asks = [Secret::Keyring(entry), Secret::Exec(vec!["pass".to_owned()])];
+        assert!(asks.iter().all(|secret| !secret.can_be_watched()));
+        assert!(Secret::File("/run/secret".into()).can_be_watched());
     }
 
     #[test]

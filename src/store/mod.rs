@@ -1,12 +1,15 @@
 //! Where a refresh token rests: one record, one lock and one intent per grant.
 
 mod file;
+mod keyring;
 pub mod memory;
 mod record;
 #[cfg(test)]
 mod sample;
+mod seal;
 #[cfg(test)]
 mod tests;
+pub mod transfer;
 
 #[cfg(debug_assertions)]
 pub use self::file::{Step, Watch};
@@ -19,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::secret::{AccessTokenText, DpopKey, Fingerprint, RefreshToken};
+use crate::secret::{AccessTokenText, DpopKey, Fingerprint, RefreshToken, Secret};
 use crate::token::GrantName;
 
 /// What a store's methods return: boxed, because the kind of store is chosen by the configuration.
@@ -41,9 +44,28 @@ pub enum Params {
         path: PathBuf,
         /// Whether it may lie on a file system of another machine's.
         allow_network_fs: bool,
+        /// `encryption_key`: the first one seals records, each of them opens. Without any, records rest as they are.
+        encryption_keys: Vec<Secret>,
+    },
+    /// `kind = "keyring"`: the desktop's keyring, one entry a grant.
+    Keyring {
+        /// Beside it rest the lock files; each entry is named after the file that its record would be in.
+        path: PathBuf,
     },
     /// `kind = "memory"`: nothing survives a restart.
     Memory,
+}
+
+impl Params {
+    /// Names the place for people.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self {
+            Self::File { path, .. } => path.display().to_string(),
+            Self::Keyring { path } => format!("the keyring, for {}", path.display()),
+            Self::Memory => "memory".to_owned(),
+        }
+    }
 }
 
 /// Opens the store of one grant; touches nothing yet. Each call with [`Params::Memory`] is a store of its own.
@@ -52,9 +74,10 @@ pub enum Params {
 /// When the path names no file, or the grant's name cannot be part of a file's name.
 pub fn open(params: &Params, grant: &GrantName) -> Result<Arc<dyn Store>, StoreError> {
     match params {
-        Params::File { path, allow_network_fs } => {
-            Ok(Arc::new(file::FileStore::new(path, grant, *allow_network_fs)?))
+        Params::File { path, allow_network_fs, encryption_keys } => {
+            Ok(Arc::new(file::FileStore::new(path, grant, *allow_network_fs, encryption_keys)?))
         }
+        Params::Keyring { path } => Ok(Arc::new(keyring::KeyringStore::new(path, grant)?)),
         Params::Memory => Ok(Arc::new(memory::MemoryStore::default())),
     }
 }
@@ -66,7 +89,7 @@ pub fn open(params: &Params, grant: &GrantName) -> Result<Arc<dyn Store>, StoreE
 /// When the path names no file.
 #[cfg(debug_assertions)]
 pub fn open_watched(path: &std::path::Path, watch: Watch) -> Result<Arc<dyn Store>, StoreError> {
-    let store = file::FileStore::new(path, &GrantName::new(GrantName::DEFAULT), false)?;
+    let store = file::FileStore::new(path, &GrantName::new(GrantName::DEFAULT), false, &[])?;
     Ok(Arc::new(store.watched(watch)))
 }
 
@@ -146,6 +169,8 @@ pub struct Record {
     pub intent: Option<Intent>,
     /// The authorization server refused the grant (R52).
     pub refused: Option<Refusal>,
+    /// The tokens have left for another store.
+    pub exported: Option<Exported>,
 }
 
 /// An access token at rest, with what is needed to tell whether it is still good (DESIGN §4).
@@ -181,6 +206,15 @@ pub struct Refusal {
     pub reason: String,
     /// The refresh token it refused.
     pub presented: Fingerprint,
+    /// When, by the wall clock, since the Unix epoch.
+    pub at: Duration,
+}
+
+/// Where a record's tokens have gone, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exported {
+    /// The file, for people.
+    pub to: String,
     /// When, by the wall clock, since the Unix epoch.
     pub at: Duration,
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Intent, Record, Refusal, SavedToken};
+use super::{Exported, Intent, Record, Refusal, SavedToken};
 use crate::clock::Moment;
 use crate::secret::{AccessTokenText, DpopKey, Fingerprint, RefreshToken};
 
@@ -27,6 +27,7 @@ pub(super) fn record(generation: u64) -> Record {
         quiet_redeems: 2,
         intent: None,
         refused: None,
+        exported: None,
     }
 }
 
@@ -38,6 +39,7 @@ pub(super) fn full(generation: u64) -> Record {
         access_token: record.access_token.clone().map(|token| SavedToken { bound: true, ..token }),
         dpop_key: Some(DpopKey::new(format!("key-{generation}"))),
         intent: Some(intent(&format!("refresh-{generation}"), "1")),
+        exported: Some(Exported { to: "/a/grant.json".to_owned(), at: Duration::from_secs(7) }),
         refused: Some(Refusal { reason: "rejected".to_owned(), presented, at: Duration::from_secs(6) }),
         ..record
     }

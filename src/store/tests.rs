@@ -4,18 +4,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::sample::{intent, record};
+use super::seal::tests::key;
 use super::{Params, Record, Store, StoreError, Txn, open};
 use crate::token::GrantName;
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// A store of each kind; the folder lasts as long as the test.
-fn each_kind() -> Vec<(tempfile::TempDir, Arc<dyn Store>)> {
-    let folder = || tempfile::tempdir().unwrap();
-    let opened = |params: &Params| open(params, &GrantName::new("default")).unwrap();
-    let on_disk = folder();
-    let file = opened(&Params::File { path: on_disk.path().join("state.json"), allow_network_fs: false });
-    vec![(on_disk, file), (folder(), opened(&Params::Memory))]
+/// A store of each kind, and how to open it once more; the folder lasts as long as the test.
+fn each_kind() -> Vec<(tempfile::TempDir, Params, Arc<dyn Store>)> {
+    let in_file = |encryption_keys| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        (folder, Params::File { path, allow_network_fs: false, encryption_keys })
+    };
+    let kinds = [in_file(Vec::new()), in_file(vec![key(1)]), (tempfile::tempdir().unwrap(), Params::Memory)];
+    let opened = |(folder, params): (_, Params)| {
+        let store = open(&params, &GrantName::new("default")).unwrap();
+        (folder, params, store)
+    };
+    kinds.into_iter().map(opened).collect()
 }
 
 async fn begin(store: &Arc<dyn Store>) -> Box<dyn Txn> {
@@ -32,7 +39,7 @@ fn generation(record: Option<&Record>) -> Option<u64> {
 
 #[tokio::test]
 async fn what_is_committed_is_what_the_next_holder_finds() {
-    for (_folder, store) in each_kind() {
+    for (_folder, _, store) in each_kind() {
         assert!(begin(&store).await.record().is_none(), "{}", store.place());
         let mut txn = begin(&store).await;
         txn.commit(record(1)).await.unwrap();
@@ -46,7 +53,7 @@ async fn what_is_committed_is_what_the_next_holder_finds() {
 
 #[tokio::test]
 async fn the_lock_keeps_others_out_for_as_long_as_it_is_held() {
-    for (_folder, store) in each_kind() {
+    for (_folder, _, store) in each_kind() {
         rest(&store, record(1)).await;
         let txn = begin(&store).await;
         let kept_out = store.begin(Duration::from_millis(120)).await.err();
@@ -59,7 +66,7 @@ async fn the_lock_keeps_others_out_for_as_long_as_it_is_held() {
 
 #[tokio::test]
 async fn one_who_waits_gets_the_lock_when_it_is_given_up() {
-    for (_folder, store) in each_kind() {
+    for (_folder, _, store) in each_kind() {
         let mut txn = begin(&store).await;
         let waiter = tokio::spawn({
             let store = Arc::clone(&store);
@@ -74,7 +81,7 @@ async fn one_who_waits_gets_the_lock_when_it_is_given_up() {
 
 #[tokio::test]
 async fn an_intent_whose_holder_is_gone_is_there_for_the_next_one() {
-    for (_folder, store) in each_kind() {
+    for (_folder, _, store) in each_kind() {
         rest(&store, record(1)).await;
         let mut txn = begin(&store).await;
         txn.intend(intent("refresh-1", "one")).await.unwrap();
@@ -88,7 +95,7 @@ async fn an_intent_whose_holder_is_gone_is_there_for_the_next_one() {
 
 #[tokio::test]
 async fn an_abandoned_intent_is_gone_and_so_is_the_lock() {
-    for (_folder, store) in each_kind() {
+    for (_folder, _, store) in each_kind() {
         rest(&store, record(1)).await;
         let mut txn = begin(&store).await;
         txn.intend(intent("refresh-1", "one")).await.unwrap();
@@ -99,7 +106,7 @@ async fn an_abandoned_intent_is_gone_and_so_is_the_lock() {
 
 #[tokio::test]
 async fn abandoning_leaves_the_intent_of_an_earlier_holder_standing() {
-    for (_folder, store) in each_kind() {
+    for (_folder, _, store) in each_kind() {
         let left = Record { intent: Some(intent("refresh-1", "gone")), ..record(1) };
         rest(&store, left.clone()).await;
         begin(&store).await.abandon().await.unwrap();
@@ -115,7 +122,7 @@ async fn abandoning_leaves_the_intent_of_an_earlier_holder_standing() {
 
 #[tokio::test]
 async fn a_commit_settles_an_intent_and_nothing_is_left_to_abandon() {
-    for (_folder, store) in each_kind() {
+    for (_folder, _, store) in each_kind() {
         rest(&store, Record { intent: Some(intent("refresh-1", "gone")), ..record(1) }).await;
         let mut txn = begin(&store).await;
         txn.intend(intent("refresh-1", "one")).await.unwrap();
@@ -127,7 +134,7 @@ async fn a_commit_settles_an_intent_and_nothing_is_left_to_abandon() {
 
 #[tokio::test]
 async fn there_is_no_intent_without_a_record() {
-    for (_folder, store) in each_kind() {
+    for (_folder, _, store) in each_kind() {
         let refusal = begin(&store).await.intend(intent("seed", "one")).await.unwrap_err();
         assert!(matches!(&refusal, StoreError::Refused { why, .. } if why.contains("first")), "{refusal}");
         assert_eq!(store.peek().await.unwrap(), None);
@@ -136,7 +143,7 @@ async fn there_is_no_intent_without_a_record() {
 
 #[tokio::test]
 async fn a_probe_changes_nothing() {
-    for (_folder, store) in each_kind() {
+    for (_folder, _, store) in each_kind() {
         store.probe().await.unwrap();
         assert_eq!(store.peek().await.unwrap(), None);
         let noted = Record { intent: Some(intent("refresh-1", "one")), ..record(1) };
@@ -150,17 +157,14 @@ async fn a_probe_changes_nothing() {
 async fn no_update_is_lost_when_many_want_the_lock() {
     const HOLDERS: u64 = 8;
     const TURNS: u64 = 50;
-    for (folder, store) in each_kind() {
+    for (_folder, params, store) in each_kind() {
         rest(&store, record(0)).await;
         let holders = (0..HOLDERS).map(|_| {
             // Each with a store of its own, as processes have; the one in memory can only be shared.
-            let path = folder.path().join("state.json");
-            let own = open(
-                &Params::File { path: path.clone(), allow_network_fs: false },
-                &GrantName::new("default"),
-            )
-            .unwrap();
-            let store = if path.exists() { own } else { Arc::clone(&store) };
+            let store = match &params {
+                Params::Memory => Arc::clone(&store),
+                in_file => open(in_file, &GrantName::new("default")).unwrap(),
+            };
             tokio::spawn(async move {
                 for _ in 0..TURNS {
                     let mut txn = store.begin(LONG * 5).await.unwrap();

@@ -75,10 +75,13 @@ fn a_grant_resolves_key_by_key() {
 #[test]
 fn the_other_sections_resolve_key_by_key() {
     let config = good("single", &[("BILLING_SECRET", "hush")]).config;
-    assert_eq!(
-        config.store,
-        store::Params::File { path: folder("good").join("state/refresh.json"), allow_network_fs: true }
-    );
+    let in_folder = |name: &str| folder("good").join(name);
+    let place = store::Params::File {
+        path: in_folder("state/refresh.json"),
+        allow_network_fs: true,
+        encryption_keys: ["store_key", "store_key.before"].map(|name| Secret::File(in_folder(name))).to_vec(),
+    };
+    assert_eq!(config.store, place);
     assert_eq!((config.admin.listen, config.admin.listen_is_default), (None, false));
     assert_eq!(config.admin.probes, Some(tcp("0.0.0.0", 9902)));
     assert_eq!(config.proxy.guard.allowed_hosts, ["gateway.internal", "[::1]"]);
@@ -268,7 +271,11 @@ fn relative_paths_are_relative_to_the_file_and_those_of_the_environment_are_not(
     let config = good("local", &[("BEARERD_STORE_KIND", "file"), ("BEARERD_STORE_PATH", "here.json")]).config;
     assert_eq!(
         config.store,
-        store::Params::File { path: PathBuf::from("here.json"), allow_network_fs: false }
+        store::Params::File {
+            path: PathBuf::from("here.json"),
+            allow_network_fs: false,
+            encryption_keys: Vec::new()
+        }
     );
 }
 

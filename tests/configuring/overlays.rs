@@ -74,7 +74,14 @@ fn flags_alone_are_enough_and_each_sets_its_key() {
         (config.workers, config.admin.listen, config.admin.probes.unwrap().to_string().as_str()),
         (4, None, "0.0.0.0:2")
     );
-    assert_eq!(config.store, store::Params::File { path: "/s/state.json".into(), allow_network_fs: false });
+    assert_eq!(
+        config.store,
+        store::Params::File {
+            path: "/s/state.json".into(),
+            allow_network_fs: false,
+            encryption_keys: Vec::new()
+        }
+    );
     assert_eq!(grant.scopes, ["openid", "offline_access"]);
     assert_eq!(grant.credentials.secrets, [Secret::File("/nowhere/secret".into())]);
     assert_eq!(grant.flow, Flow::RefreshToken { seed: Some(Secret::File("/nowhere/seed".into())) });

@@ -94,7 +94,8 @@ impl Bench {
     pub(super) async fn start(self) -> Running {
         let tls = Tls::load(&self.tls).unwrap();
         let endpoint = Arc::new(HttpEndpoint::new(self.params.clone(), tls, Clock::System));
-        let place = store::Params::File { path: self.record(), allow_network_fs: false };
+        let place =
+            store::Params::File { path: self.record(), allow_network_fs: false, encryption_keys: Vec::new() };
         let store = store::open(&place, &self.params.name).unwrap();
         store.probe().await.unwrap();
         let handle = grant::spawn(self.params.clone(), endpoint, store, Clock::System, || 0.5);

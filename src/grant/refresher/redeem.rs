@@ -199,7 +199,7 @@ impl Refresher {
 
     /// That there is no grant, told by its nearest cause.
     fn no_seed_because(&self, mut error: RefreshError) -> RefreshError {
-        if let (Class::Refused, Some(why)) = (error.class, &self.unread_seed) {
+        if let ("no_grant", Some(why)) = (error.code, &self.unread_seed) {
             error.sentence =
                 format!("There is no refresh token yet, and the configured one is not there: {why}.");
         }

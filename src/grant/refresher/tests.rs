@@ -308,6 +308,7 @@ fn resting(text: &str, obtained: Moment, life: u64) -> Record {
         quiet_redeems: 0,
         intent: None,
         refused: None,
+        exported: None,
     }
 }
 

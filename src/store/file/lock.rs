@@ -4,27 +4,40 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::place::{Files, Place};
 use super::read::NOFOLLOW;
 use super::{Doing as _, StoreError};
+use crate::store::seal::Keys;
 
 /// A lock that is held until this is dropped, and the files it stands for.
-pub(super) struct Locked {
+pub(in crate::store) struct Locked {
     pub(super) files: Files,
     /// Opened beforehand, so that saving a successor opens nothing.
     pub(super) folder: File,
+    /// What seals and opens the record.
+    pub(super) keys: Arc<Keys>,
     _lock: File,
+}
+
+impl Locked {
+    /// The record that it stands for.
+    pub(in crate::store) fn record(&self) -> &Path {
+        &self.files.record
+    }
 }
 
 /// Takes the lock if nobody has it. Never a POSIX record lock: those go when any descriptor of the file is closed.
 pub(super) fn try_take(place: &Place) -> Result<Option<Locked>, StoreError> {
+    // Before the lock: a command that tells a key may take its time.
+    let keys = place.keys()?;
     let files = place.settle()?;
     let lock = open(&files.lock).doing("open", &files.lock)?;
     match lock.try_lock() {
         Ok(()) if is_at(&lock, &files.lock) => {
             let folder = File::open(&files.folder).doing("open", &files.folder)?;
-            Ok(Some(Locked { files, folder, _lock: lock }))
+            Ok(Some(Locked { files, folder, keys, _lock: lock }))
         }
         // Somebody removed or replaced the file meanwhile: a lock on what nobody else will open is no lock.
         Ok(()) | Err(TryLockError::WouldBlock) => Ok(None),

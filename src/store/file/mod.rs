@@ -11,6 +11,8 @@
 //!
 //! A process can be killed between filling the spare and renaming it. The next holder of the lock then finishes the
 //! save ([`recover`]), so a successor that reached the disk is not lost.
+//!
+//! With an `encryption_key` every copy of the record, in whichever of these files, is sealed ([`super::seal`]).
 
 mod disk;
 mod lock;
@@ -30,11 +32,14 @@ use std::time::Duration;
 use self::disk::Disk;
 #[cfg(debug_assertions)]
 pub use self::disk::{Step, Watch};
-use self::place::Place;
+pub(super) use self::lock::Locked;
+pub(super) use self::place::Place;
 use self::write::Held;
+use super::record::decode;
+use super::seal::Seal;
 use super::{Intent, Pending, Record, Store, StoreError, Txn};
 use crate::clock::Stopwatch;
-use crate::secret::dice;
+use crate::secret::{Secret, dice};
 use crate::token::GrantName;
 
 /// How often the lock is asked for, and how much chance is added so that waiters do not march in step
@@ -49,9 +54,15 @@ pub(super) struct FileStore {
 }
 
 impl FileStore {
-    pub(super) fn new(path: &Path, grant: &GrantName, allow_network_fs: bool) -> Result<Self, StoreError> {
+    pub(super) fn new(
+        path: &Path,
+        grant: &GrantName,
+        allow_network_fs: bool,
+        encryption_keys: &[Secret],
+    ) -> Result<Self, StoreError> {
         let mut place = Place::of(path, grant)?;
         place.allow_network_fs = allow_network_fs;
+        place.seal = Seal::new(grant, encryption_keys);
         Ok(Self { place: Arc::new(place), disk: Disk::default() })
     }
 
@@ -62,21 +73,31 @@ impl FileStore {
         self
     }
 
-    /// Asks for the lock until it is had or `patience` is over.
-    async fn lock(&self, patience: Duration) -> Result<lock::Locked, StoreError> {
-        let waiting = Stopwatch::start();
-        loop {
-            let place = Arc::clone(&self.place);
-            if let Some(locked) = blocking(move || lock::try_take(&place)).await? {
-                return Ok(locked);
-            }
-            let left = patience.saturating_sub(waiting.elapsed());
-            if left.is_zero() {
-                return Err(StoreError::Locked { place: self.place.shown() });
-            }
-            tokio::time::sleep(POLL.saturating_add(JITTER.mul_f64(dice())).min(left)).await;
-        }
+    async fn lock(&self, patience: Duration) -> Result<Locked, StoreError> {
+        take(&self.place, patience).await
     }
+}
+
+/// Asks for a place's lock until it is had or `patience` is over.
+pub(super) async fn take(place: &Arc<Place>, patience: Duration) -> Result<Locked, StoreError> {
+    let waiting = Stopwatch::start();
+    loop {
+        let asked = Arc::clone(place);
+        if let Some(locked) = blocking(move || lock::try_take(&asked)).await? {
+            return Ok(locked);
+        }
+        let left = patience.saturating_sub(waiting.elapsed());
+        if left.is_zero() {
+            return Err(StoreError::Locked { place: place.shown() });
+        }
+        tokio::time::sleep(POLL.saturating_add(JITTER.mul_f64(dice())).min(left)).await;
+    }
+}
+
+/// Whether the file at `path` is what an export has left of a record.
+pub(super) fn is_left_behind(path: &Path) -> bool {
+    let read = std::fs::read(path).map(zeroize::Zeroizing::new).ok();
+    read.and_then(|bytes| decode(&bytes).ok()).is_some_and(|record| record.exported.is_some())
 }
 
 impl Store for FileStore {
@@ -95,13 +116,16 @@ impl Store for FileStore {
         Box::pin(blocking(move || read::peek(&place)))
     }
 
-    /// See [`probe`] for what is tried and why. While another process holds the lock nothing can be tried, and nothing
-    /// need be: the kernel takes the lock from the dead, so its holder lives and is saving in this very place.
+    /// See [`probe`] for what is tried and why. While another process holds the lock no write can be tried, and none need
+    /// be: the kernel takes the lock from the dead, so its holder lives and is saving in this very place.
     fn probe(&self) -> Pending<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let locked = match self.lock(probe::PATIENCE).await {
                 Ok(locked) => locked,
-                Err(StoreError::Locked { .. }) => return Ok(()),
+                Err(StoreError::Locked { .. }) => {
+                    let place = Arc::clone(&self.place);
+                    return blocking(move || probe::look(&place)).await;
+                }
                 Err(error) => return Err(probe::with_cure(error, &self.place)),
             };
             let (place, disk) = (Arc::clone(&self.place), self.disk.clone());
@@ -112,7 +136,8 @@ impl Store for FileStore {
 
     /// The record's real path: in a folder that everybody may write in, that is `bearerd/` inside it.
     fn place(&self) -> String {
-        format!("file {}", self.place.shown())
+        let kind = if self.place.seal.is_on() { "encrypted file" } else { "file" };
+        format!("{kind} {}", self.place.shown())
     }
 }
 
@@ -161,7 +186,7 @@ impl Txn for FileTxn {
 }
 
 /// Does `work` where it may block.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     match tokio::task::spawn_blocking(work).await {

@@ -4,8 +4,10 @@ use std::fs::{self, DirBuilder, File, Metadata};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::{Doing as _, StoreError, refused};
+use crate::store::seal::{Keys, Seal};
 use crate::token::GrantName;
 
 /// The folder of our own inside one that everybody may write in.
@@ -13,11 +15,12 @@ const OWN_FOLDER: &str = "bearerd";
 
 /// Where a grant's record is asked to be.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(in crate::store) struct Place {
     folder: PathBuf,
     name: String,
     /// Whether the operator trusts the locks of another machine's file system.
     pub(super) allow_network_fs: bool,
+    pub(super) seal: Seal,
 }
 
 /// The files of one grant, as they are.
@@ -33,7 +36,7 @@ pub(super) struct Files {
 
 impl Place {
     /// `path` is the default grant's record; NAME's is `state.NAME.json` beside it.
-    pub(super) fn of(path: &Path, grant: &GrantName) -> Result<Self, StoreError> {
+    pub(in crate::store) fn of(path: &Path, grant: &GrantName) -> Result<Self, StoreError> {
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
             return Err(refused(
                 path,
@@ -44,7 +47,7 @@ impl Place {
             Some(parent) if parent != Path::new("") => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        let name = match grant.as_str() {
+        let file = match grant.as_str() {
             GrantName::DEFAULT => name.to_owned(),
             grant if is_plain(grant) => beside(name, grant),
             grant => {
@@ -54,7 +57,17 @@ impl Place {
                 ));
             }
         };
-        Ok(Self { folder, name, allow_network_fs: false })
+        Ok(Self { folder, name: file, allow_network_fs: false, seal: Seal::new(grant, &[]) })
+    }
+
+    /// What seals and opens the record.
+    pub(super) fn keys(&self) -> Result<Arc<Keys>, StoreError> {
+        self.seal.keys().map_err(|why| StoreError::Refused { place: self.shown(), why })
+    }
+
+    /// The record's path as it was asked for.
+    pub(in crate::store) fn asked(&self) -> String {
+        self.folder.join(&self.name).display().to_string()
     }
 
     /// The record's path, for people.

@@ -6,8 +6,7 @@ use std::time::Duration;
 use super::disk::Disk;
 use super::lock::Locked;
 use super::place::Place;
-use super::{Doing as _, StoreError, read, refused, write};
-use crate::store::record::{Unreadable, decode};
+use super::{Doing as _, StoreError, read, write};
 
 /// How long a probe waits for the lock: one save's time, not a token request's, because the program is starting.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
@@ -42,9 +41,17 @@ fn try_out(locked: &Locked, disk: &Disk) -> Result<(), StoreError> {
         disk.remove(to).doing("remove", to)?;
     }
     disk.sync_folder(&locked.folder).doing("save the folder", &files.folder)?;
-    match decode(bytes) {
-        Err(Unreadable::Newer(version)) => Err(refused(&files.record, read::newer(version))),
+    match locked.keys.decode(bytes) {
         // Damage is for whoever begins: it is set aside then.
+        Err(unreadable) => read::damage(&files.record, unreadable).map(drop),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// What can be found out while another process holds the lock: whether what rests is to be read here.
+pub(super) fn look(place: &Place) -> Result<(), StoreError> {
+    match read::peek(place) {
+        Err(StoreError::Refused { place, why }) => Err(StoreError::Refused { place, why }),
         _ => Ok(()),
     }
 }

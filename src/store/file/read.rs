@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use super::lock::Locked;
 use super::place::{Files, Fitness, Place, fitness};
 use super::{Doing as _, StoreError, refused};
 use crate::clock::Clock;
 use crate::store::Record;
-use crate::store::record::{Unreadable, decode};
+use crate::store::record::Unreadable;
 
 /// The last part of a path must not be a link: what it points to could be chosen by others.
 pub(super) const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
@@ -31,24 +32,39 @@ pub(super) struct Found {
 
 /// The record without the lock; a rename replaces it whole, so it is one or the other.
 pub(super) fn peek(place: &Place) -> Result<Option<Record>, StoreError> {
+    let keys = place.keys()?;
     let files = place.find()?;
     let Some(found) = open(&files)? else { return Ok(None) };
-    decode(&found.bytes).map(Some).map_err(|unreadable| match unreadable {
-        Unreadable::Newer(version) => refused(&files.record, newer(version)),
-        Unreadable::Damaged(why) => corrupt(&files.record, why, None),
+    keys.decode(&found.bytes).map(Some).or_else(|unreadable| {
+        let why = damage(&files.record, unreadable)?;
+        Err(corrupt(&files.record, why, None))
     })
 }
 
 /// The record under the lock. What is damaged is set aside, so that the next attempt meets an empty place.
-pub(super) fn record(files: &Files) -> Result<Option<Record>, StoreError> {
+pub(super) fn record(Locked { files, keys, .. }: &Locked) -> Result<Option<Record>, StoreError> {
     let Some(found) = open(files)? else { return Ok(None) };
     if found.opened_to_group {
         found.file.set_permissions(Permissions::from_mode(0o600)).doing("chmod 600", &files.record)?;
     }
-    decode(&found.bytes).map(Some).map_err(|unreadable| match unreadable {
-        Unreadable::Newer(version) => refused(&files.record, newer(version)),
-        Unreadable::Damaged(why) => corrupt(&files.record, why, set_aside(&files.record)),
+    keys.decode(&found.bytes).map(Some).or_else(|unreadable| {
+        let why = damage(&files.record, unreadable)?;
+        Err(corrupt(&files.record, why, set_aside(&files.record)))
     })
+}
+
+/// What is wrong with a record that is none; what is whole, and only not to be read here, is refused and stays.
+pub(super) fn damage(path: &Path, unreadable: Unreadable) -> Result<String, StoreError> {
+    match unreadable {
+        Unreadable::Damaged(why) => Ok(why),
+        Unreadable::Sealed(why) => Err(refused(path, why)),
+        Unreadable::Newer(version) => Err(refused(
+            path,
+            format!(
+                "it is of form {version}, written by a newer bearerd; run that one, or move the record away"
+            ),
+        )),
+    }
 }
 
 /// The record's bytes, once its kind, owner and modes have been looked at; none when nothing is there.
@@ -81,10 +97,6 @@ pub(super) fn contents(mut file: &File, limit: u64) -> io::Result<Zeroizing<Vec<
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 64));
     (&mut file).take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-pub(super) fn newer(version: u64) -> String {
-    format!("it is of form {version}, written by a newer bearerd; run that one, or move the record away")
 }
 
 fn corrupt(path: &Path, why: String, aside: Option<PathBuf>) -> StoreError {

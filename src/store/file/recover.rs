@@ -5,18 +5,21 @@ use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
 use super::disk::Disk;
 use super::lock::Locked;
-use super::read::{LARGEST, NOFOLLOW, contents};
+use super::read::{LARGEST, NOFOLLOW, contents, damage};
 use super::{Doing as _, StoreError};
 use crate::store::Record;
-use crate::store::record::decode;
+use crate::store::seal::Keys;
 
 /// Looks at the files that a holder writes before it renames them. One that holds a whole, later record of the same
 /// lineage is the save that its holder did not live to finish: it becomes the record, for it may carry the only copy
 /// of a refresh token that the server has already rotated to. Everything else is removed.
 ///
 /// Without a record, or for another lineage, nothing is finished: the operator may have removed the record on purpose.
+/// What is whole and cannot be read here, because it is sealed with another key, is not removed: the lock is refused.
 pub(super) fn leftovers(
     locked: &Locked,
     disk: &Disk,
@@ -25,7 +28,7 @@ pub(super) fn leftovers(
     let files = &locked.files;
     let mut newest = resting;
     for path in [&files.spare, &files.fresh] {
-        let Some(left) = whole_record(path) else { continue };
+        let Some(left) = whole_record(path, &locked.keys)? else { continue };
         if newest.as_ref().is_some_and(|resting| is_successor(&left, resting)) {
             finish(locked, disk, path)?;
             tracing::warn!(
@@ -48,15 +51,23 @@ fn is_successor(left: &Record, resting: &Record) -> bool {
 }
 
 /// A record that was written whole; it may be followed by the zeros of the room it was written into.
-fn whole_record(path: &Path) -> Option<Record> {
+fn whole_record(path: &Path, keys: &Keys) -> Result<Option<Record>, StoreError> {
+    let Some(bytes) = own_bytes(path) else { return Ok(None) };
+    let Some(end) = bytes.iter().rposition(|byte| *byte != 0) else { return Ok(None) };
+    match keys.decode(bytes.get(..=end).unwrap_or_default()) {
+        Ok(record) => Ok(Some(record)),
+        Err(unreadable) => damage(path, unreadable).map(|_torn| None),
+    }
+}
+
+/// What is in a file of ours; nothing if it is none.
+fn own_bytes(path: &Path) -> Option<Zeroizing<Vec<u8>>> {
     let file = OpenOptions::new().read(true).custom_flags(NOFOLLOW).open(path).ok()?;
     let found = file.metadata().ok()?;
     if !found.is_file() || found.uid() != rustix::process::geteuid().as_raw() {
         return None;
     }
-    let bytes = contents(&file, 2 * LARGEST).ok()?;
-    let end = bytes.iter().rposition(|byte| *byte != 0)?;
-    decode(bytes.get(..=end)?).ok()
+    contents(&file, 2 * LARGEST).ok()
 }
 
 /// Cuts the zeros off, which are none of the record's, and does the rest of the save.

@@ -8,7 +8,6 @@ use super::disk::Disk;
 use super::lock::Locked;
 use super::place::Files;
 use super::{Doing as _, StoreError, read, recover, refused};
-use crate::store::record::encode;
 use crate::store::{Intent, NO_RECORD, Record};
 
 /// How much larger than the record the spare is: a successor may be, when the server's tokens grow.
@@ -32,7 +31,7 @@ struct Displaced(Option<Intent>);
 impl Held {
     /// Reads the record under the lock, and finishes or clears what a killed holder left.
     pub(super) fn new(locked: Locked, disk: Disk) -> Result<Self, StoreError> {
-        let resting = read::record(&locked.files)?;
+        let resting = read::record(&locked)?;
         let resting = recover::leftovers(&locked, &disk, resting)?;
         Ok(Self { locked, disk, resting, ours: None, spare: None })
     }
@@ -46,7 +45,7 @@ impl Held {
         let files = &self.locked.files;
         let Some(resting) = &self.resting else { return Err(refused(&files.record, NO_RECORD)) };
         let noted = Record { intent: Some(intent), ..resting.clone() };
-        let bytes = encode(&noted).doing("write", &files.record)?;
+        let bytes = self.locked.keys.encode(&noted).doing("write", &files.record)?;
 
         self.spare = None;
         self.spare = Some(set_space_aside(&self.disk, &files.spare, bytes.len())?);
@@ -57,7 +56,7 @@ impl Held {
     }
 
     pub(super) fn commit(&mut self, record: Record) -> Result<(), StoreError> {
-        let bytes = encode(&record).doing("write", &self.locked.files.record)?;
+        let bytes = self.locked.keys.encode(&record).doing("write", &self.locked.files.record)?;
         self.replace(&bytes)?;
         self.resting = Some(record);
         self.ours = None;

@@ -7,12 +7,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Intent, Record, Refusal, SavedToken};
+use super::{Exported, Intent, Record, Refusal, SavedToken};
 use crate::clock::Moment;
 use crate::secret::{AccessTokenText, DpopKey, Fingerprint, RefreshToken};
 
 /// The form that is written. A record of a later form is left alone: an older program must not shorten it.
-const VERSION: u64 = 1;
+pub(super) const VERSION: u64 = 1;
 
 /// Why bytes are not a record.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub(super) enum Unreadable {
     Damaged(String),
     /// Written by a newer program, in this form.
     Newer(u64),
+    /// Sealed, and not to be opened here; says what to do.
+    Sealed(String),
 }
 
 /// Writes a record as JSON; the buffer is wiped when dropped.
@@ -44,7 +46,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, Unreadable> {
 
 /// The JSON library quotes what it found, and what it found may be a secret: only the place is told.
 #[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
-fn damaged(error: serde_json::Error) -> Unreadable {
+pub(super) fn damaged(error: serde_json::Error) -> Unreadable {
     let (line, column) = (error.line(), error.column());
     Unreadable::Damaged(match error.classify() {
         serde_json::error::Category::Data => {
@@ -54,11 +56,14 @@ fn damaged(error: serde_json::Error) -> Unreadable {
     })
 }
 
-fn room_for(record: &Record) -> usize {
+pub(super) fn room_for(record: &Record) -> usize {
     let secrets = record.refresh_token.as_ref().map_or(0, |token| token.expose().len())
         + record.access_token.as_ref().map_or(0, |token| token.text.expose().len())
         + record.dpop_key.as_ref().map_or(0, |key| key.expose().len());
-    let plain = record.lineage.len() + record.issuer.len() + record.client_id.len();
+    let plain = record.lineage.len()
+        + record.issuer.len()
+        + record.client_id.len()
+        + record.exported.as_ref().map_or(0, |exported| exported.to.len());
     // A character may need six bytes in JSON; everything else is short and of known number.
     8 * 1024 + 6 * (secrets + plain) + 128 * record.seeds.len()
 }
@@ -69,7 +74,7 @@ struct VersionForm {
 }
 
 #[derive(Serialize, Deserialize)]
-struct RecordForm<'a> {
+pub(super) struct RecordForm<'a> {
     version: u64,
     lineage: Cow<'a, str>,
     generation: u64,
@@ -89,6 +94,8 @@ struct RecordForm<'a> {
     intent: Option<IntentForm<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refused: Option<RefusalForm<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exported: Option<ExportedForm<'a>>,
 }
 
 impl<'a> From<&'a Record> for RecordForm<'a> {
@@ -106,12 +113,13 @@ impl<'a> From<&'a Record> for RecordForm<'a> {
             quiet_redeems: record.quiet_redeems,
             intent: record.intent.as_ref().map(IntentForm::from),
             refused: record.refused.as_ref().map(RefusalForm::from),
+            exported: record.exported.as_ref().map(ExportedForm::from),
         }
     }
 }
 
 impl RecordForm<'_> {
-    fn into_record(self) -> Result<Record, Unreadable> {
+    pub(super) fn into_record(self) -> Result<Record, Unreadable> {
         if self.refresh_token.as_deref() == Some("") {
             return Err(Unreadable::Damaged("its refresh token is empty".to_owned()));
         }
@@ -127,6 +135,7 @@ impl RecordForm<'_> {
             quiet_redeems: self.quiet_redeems,
             intent: self.intent.map(Intent::from),
             refused: self.refused.map(Refusal::from),
+            exported: self.exported.map(Exported::from),
         })
     }
 }
@@ -234,6 +243,25 @@ impl<'a> From<&'a Refusal> for RefusalForm<'a> {
 impl From<RefusalForm<'_>> for Refusal {
     fn from(form: RefusalForm<'_>) -> Self {
         Self { reason: form.reason.into_owned(), presented: form.presented.into_owned(), at: form.at }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct ExportedForm<'a> {
+    to: Cow<'a, str>,
+    #[serde(with = "seconds")]
+    at: Duration,
+}
+
+impl<'a> From<&'a Exported> for ExportedForm<'a> {
+    fn from(Exported { to, at }: &'a Exported) -> Self {
+        Self { to: Cow::Borrowed(to), at: *at }
+    }
+}
+
+impl From<ExportedForm<'_>> for Exported {
+    fn from(ExportedForm { to, at }: ExportedForm<'_>) -> Self {
+        Self { to: to.into_owned(), at }
     }
 }
 

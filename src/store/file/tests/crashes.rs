@@ -30,17 +30,37 @@ fn noted() -> Record {
     Record { intent: Some(intent("refresh-1", "one")), ..record(1) }
 }
 
-/// A folder in which generation 1 rests.
-async fn resting() -> (tempfile::TempDir, PathBuf) {
+/// A folder of this kind in which nothing rests.
+fn empty(kind: &str) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("state.json");
+    let path = folder.path().join(kind).join("state.json");
+    (folder, path)
+}
+
+/// The same in which generation 1 rests.
+async fn resting(kind: &str) -> (tempfile::TempDir, PathBuf) {
+    let (folder, path) = empty(kind);
     rest(&path, record(1)).await;
     (folder, path)
 }
 
+/// Of a sealed record no file holds a token, whatever was going on when the process ended.
+fn assert_shows_nothing(path: &Path, place: &str) {
+    let folder = path.parent().unwrap();
+    if !folder.ends_with(SEALED) {
+        return;
+    }
+    for name in names(path) {
+        let text = String::from_utf8_lossy(&fs::read(folder.join(&name)).unwrap()).into_owned();
+        for token in ["refresh-", "access-"] {
+            assert!(!text.contains(token), "{place}: {name} tells a token");
+        }
+    }
+}
+
 /// The steps of a refresh that nothing disturbs, to be gone through one by one.
 async fn undisturbed() -> Vec<&'static str> {
-    let (_folder, path) = resting().await;
+    let (_folder, path) = resting("plain").await;
     let faults = Faults::default();
     assert!(refresh(&path, &faults).await.committed);
     let steps = faults.steps();
@@ -51,14 +71,15 @@ async fn undisturbed() -> Vec<&'static str> {
 #[tokio::test]
 async fn a_refresh_that_is_cut_off_anywhere_leaves_the_old_record_or_the_new() {
     let steps = undisturbed().await;
-    for how in EVERY_WAY {
+    let ways = KINDS.iter().flat_map(|kind| EVERY_WAY.map(|how| (kind, how)));
+    for (kind, how) in ways {
         for (step, name) in steps.iter().enumerate() {
-            let (_folder, path) = resting().await;
+            let (_folder, path) = resting(kind).await;
             let progress = refresh(&path, &Faults::at(step, how)).await;
-            let found =
-                found(&path).await.unwrap_or_else(|| panic!("{how:?} at {step}, {name}: nothing rests"));
+            let place = format!("{kind}, {how:?} at {step}, {name}: {progress:?}");
+            assert_shows_nothing(&path, &place);
+            let found = found(&path).await.unwrap_or_else(|| panic!("{place}: nothing rests"));
 
-            let place = format!("{how:?} at {step}, {name}: {progress:?}");
             assert!([record(1), noted(), record(2)].contains(&found), "{place}: {found:?}");
             assert!(!progress.intended || found != record(1), "{place}: presented, and no intent stands");
             assert!(!progress.committed || found == record(2), "{place}: committed, and lost");
@@ -72,9 +93,11 @@ async fn one_failure_of_the_disk_after_the_intent_does_not_lose_the_successor() 
     let steps = undisturbed().await;
     for how in [How::Fail, How::Full, How::FullWithoutInPlace] {
         for (step, name) in steps.iter().enumerate() {
-            let (_folder, path) = resting().await;
-            let progress = refresh(&path, &Faults::at(step, how)).await;
-            assert!(progress.committed || !progress.intended, "{how:?} at {step}, {name}");
+            for kind in KINDS {
+                let (_folder, path) = resting(kind).await;
+                let progress = refresh(&path, &Faults::at(step, how)).await;
+                assert!(progress.committed || !progress.intended, "{kind}, {how:?} at {step}, {name}");
+            }
         }
     }
 }
@@ -83,8 +106,9 @@ async fn one_failure_of_the_disk_after_the_intent_does_not_lose_the_successor() 
 async fn a_successor_that_reached_the_disk_is_saved_by_the_next_holder() {
     let steps = undisturbed().await;
     let last_rename = steps.iter().rposition(|name| *name == "rename").unwrap();
-    for how in [How::Killed, How::PowerCut { renames_undone: true }] {
-        let (_folder, path) = resting().await;
+    let deaths = [How::Killed, How::PowerCut { renames_undone: true }];
+    for (kind, how) in KINDS.iter().flat_map(|kind| deaths.map(|how| (kind, how))) {
+        let (_folder, path) = resting(kind).await;
         let progress = refresh(&path, &Faults::at(last_rename, how)).await;
         assert_eq!(progress, Progress { intended: true, committed: false });
         assert_eq!(store(&path).peek().await.unwrap(), Some(noted()), "not renamed yet");
@@ -96,12 +120,13 @@ async fn a_successor_that_reached_the_disk_is_saved_by_the_next_holder() {
 #[tokio::test]
 async fn finishing_a_save_may_itself_be_cut_off_anywhere() {
     let last_rename = undisturbed().await.iter().rposition(|name| *name == "rename").unwrap();
-    for how in EVERY_WAY {
+    for (kind, how) in KINDS.iter().flat_map(|kind| EVERY_WAY.map(|how| (kind, how))) {
         for step in 0.. {
-            let (_folder, path) = resting().await;
+            let (_folder, path) = resting(kind).await;
             refresh(&path, &Faults::at(last_rename, How::Killed)).await;
             let faults = Faults::at(step, how);
             let begun = store_with(&path, &faults).begin(LONG).await.map(drop);
+            assert_shows_nothing(&path, &format!("{how:?} at {step}"));
             assert_eq!(found(&path).await, Some(record(2)), "{how:?} at {step}: {begun:?}");
             if faults.steps().len() <= step {
                 break;
@@ -131,7 +156,7 @@ async fn leftovers_of_another_lineage_or_without_a_record_are_cleared_not_saved(
 #[tokio::test]
 async fn what_was_committed_outlasts_a_power_cut() {
     for renames_undone in [true, false] {
-        let (_folder, path) = resting().await;
+        let (_folder, path) = resting("plain").await;
         let faults = Faults::default();
         assert!(refresh(&path, &faults).await.committed);
         faults.cut_power(renames_undone);
@@ -143,7 +168,7 @@ async fn what_was_committed_outlasts_a_power_cut() {
 #[tokio::test]
 async fn an_intent_that_is_durable_outlasts_a_power_cut() {
     for renames_undone in [true, false] {
-        let (_folder, path) = resting().await;
+        let (_folder, path) = resting("plain").await;
         let faults = Faults::default();
         let mut txn = store_with(&path, &faults).begin(LONG).await.unwrap();
         txn.intend(intent("refresh-1", "one")).await.unwrap();
@@ -155,15 +180,15 @@ async fn an_intent_that_is_durable_outlasts_a_power_cut() {
 
 #[tokio::test]
 async fn a_first_commit_that_is_cut_off_leaves_nothing_or_the_record() {
-    for how in EVERY_WAY {
+    for (kind, how) in KINDS.iter().flat_map(|kind| EVERY_WAY.map(|how| (kind, how))) {
         for step in 0.. {
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("state.json");
+            let (_folder, path) = empty(kind);
             let faults = Faults::at(step, how);
             let committed = match store_with(&path, &faults).begin(LONG).await {
                 Ok(mut txn) => txn.commit(record(1)).await.is_ok(),
                 Err(error) => panic!("nothing is there to fail at: {error}"),
             };
+            assert_shows_nothing(&path, &format!("{how:?} at {step}"));
             let found = found(&path).await;
             assert!(found.is_none() || found == Some(record(1)), "{how:?} at {step}: {found:?}");
             assert!(!committed || found.is_some(), "{how:?} at {step}: committed, and lost");
@@ -176,9 +201,9 @@ async fn a_first_commit_that_is_cut_off_leaves_nothing_or_the_record() {
 
 #[tokio::test]
 async fn an_intent_taken_back_is_taken_back_or_stands() {
-    for how in EVERY_WAY {
+    for (kind, how) in KINDS.iter().flat_map(|kind| EVERY_WAY.map(|how| (kind, how))) {
         for step in 0.. {
-            let (_folder, path) = resting().await;
+            let (_folder, path) = resting(kind).await;
             let faults = Faults::at(step, how);
             let mut abandoned = false;
             if let Ok(mut txn) = store_with(&path, &faults).begin(LONG).await {
@@ -198,15 +223,15 @@ async fn an_intent_taken_back_is_taken_back_or_stands() {
 #[tokio::test]
 async fn a_probe_that_is_cut_off_anywhere_loses_nothing() {
     for before in [None, Some(record(1)), Some(noted())] {
-        for how in EVERY_WAY {
+        for (kind, how) in KINDS.iter().flat_map(|kind| EVERY_WAY.map(|how| (kind, how))) {
             for step in 0.. {
-                let folder = tempfile::tempdir().unwrap();
-                let path = folder.path().join("state.json");
+                let (_folder, path) = empty(kind);
                 if let Some(before) = &before {
                     rest(&path, before.clone()).await;
                 }
                 let faults = Faults::at(step, how);
                 let _ = store_with(&path, &faults).probe().await;
+                assert_shows_nothing(&path, &format!("{how:?} at {step}"));
                 assert_eq!(found(&path).await, before, "{how:?} at {step}");
                 if faults.steps().len() <= step {
                     break;
@@ -220,7 +245,7 @@ async fn a_probe_that_is_cut_off_anywhere_loses_nothing() {
 async fn a_commit_after_one_that_failed_saves_the_later_record() {
     let steps = undisturbed().await;
     for step in 0..steps.len() {
-        let (_folder, path) = resting().await;
+        let (_folder, path) = resting("plain").await;
         let Ok(mut txn) = store_with(&path, &Faults::at(step, How::Fail)).begin(LONG).await else { continue };
         let _ = txn.intend(intent("refresh-1", "one")).await;
         let _ = txn.commit(record(2)).await;
@@ -232,7 +257,7 @@ async fn a_commit_after_one_that_failed_saves_the_later_record() {
 
 #[tokio::test]
 async fn a_caller_dropped_in_mid_commit_neither_stops_it_nor_gives_up_the_lock_too_early() {
-    let (_folder, path) = resting().await;
+    let (_folder, path) = resting("plain").await;
     let (faults, reached, go_on) = Faults::pausing_at("rename");
     let mut txn = store_with(&path, &faults).begin(LONG).await.unwrap();
     let caller = tokio::spawn(async move { txn.commit(record(2)).await });

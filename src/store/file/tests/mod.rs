@@ -4,6 +4,7 @@ mod crashes;
 pub(super) mod faults;
 mod full_disks;
 mod places;
+mod sealing;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,13 +14,30 @@ use self::faults::Faults;
 use super::disk::Disk;
 use super::place::Place;
 use super::{FileStore, Store as _, StoreError, Txn};
+use crate::secret::Secret;
 use crate::store::Record;
+use crate::store::seal::Seal;
+use crate::store::seal::tests::key;
 use crate::token::GrantName;
 
 const LONG: Duration = Duration::from_secs(60);
 
+/// The folder whose records are sealed; those of every other rest as they are.
+const SEALED: &str = "sealed";
+
+/// A folder of either kind.
+const KINDS: [&str; 2] = ["plain", SEALED];
+
 fn store_with(path: &Path, faults: &Faults) -> FileStore {
-    let place = Place::of(path, &GrantName::new("default")).unwrap();
+    let is_sealed = path.parent().is_some_and(|folder| folder.ends_with(SEALED));
+    let keys: &[Secret] = if is_sealed { &[key(1)] } else { &[] };
+    store_under(keys, path, faults)
+}
+
+fn store_under(keys: &[Secret], path: &Path, faults: &Faults) -> FileStore {
+    let grant = GrantName::new("default");
+    let mut place = Place::of(path, &grant).unwrap();
+    place.seal = Seal::new(&grant, keys);
     FileStore { place: Arc::new(place), disk: Disk { faults: faults.clone(), ..Disk::default() } }
 }
 

@@ -49,8 +49,11 @@ async fn a_missing_folder_is_made_for_us_alone_and_the_record_is_ours_alone() {
 #[tokio::test]
 async fn each_grant_has_its_own_record_and_lock() {
     let folder = tempfile::tempdir().unwrap();
-    let params =
-        crate::store::Params::File { path: folder.path().join("state.json"), allow_network_fs: false };
+    let params = crate::store::Params::File {
+        path: folder.path().join("state.json"),
+        allow_network_fs: false,
+        encryption_keys: Vec::new(),
+    };
     let default = crate::store::open(&params, &GrantName::new("default")).unwrap();
     let work = crate::store::open(&params, &GrantName::new("work")).unwrap();
     let (mut one, mut other) = (default.begin(LONG).await.unwrap(), work.begin(LONG).await.unwrap());
