@@ -19,9 +19,9 @@ pub const DPOP: HeaderName = HeaderName::from_static("dpop");
 /// The field in which a server says what the next proofs are to hold (§8).
 const DPOP_NONCE: &str = "dpop-nonce";
 
-/// Servers take a proof that was made some seconds before or after their own now (§11.1); a clock that differs more than
-/// this is worth another try.
-const TOLERABLE: i64 = 5;
+/// From how many seconds on a clock counts as another: `Date` has whole ones, and so has `iat`. How much of a difference a
+/// server takes is its own to say (§11.1).
+const NOTABLE: i64 = 2;
 
 /// A key that access tokens are bound to, ready to sign.
 pub struct ProofKey {
@@ -37,9 +37,15 @@ impl ProofKey {
     /// When it is no private key in PEM, or not one on P-256: the one kind that every server takes proofs of.
     pub fn new(text: &DpopKey) -> Result<Self, KeyError> {
         let key = SigningKey::from_pem(text.expose())?;
-        let jwk = key.public_jwk().ok_or(KeyError::OtherKind)?;
+        let jwk = key.public_jwk().ok_or(KeyError::OtherAlgorithm)?;
         let header = json!({ "alg": Algorithm::Es256.name(), "jwk": jwk, "typ": "dpop+jwt" });
         Ok(Self { key, header: encoded(header.to_string().as_bytes()) })
+    }
+
+    /// Names the key, without telling it: the hash of its public half (RFC 7638).
+    #[must_use]
+    pub fn thumbprint(&self) -> String {
+        self.key.public_jwk().map_or_else(String::new, |jwk| encoded_sha256(jwk.to_string().as_bytes()))
     }
 
     /// A proof for one request to `target`, which carries the token of this hash if it carries one.
@@ -101,12 +107,21 @@ impl TokenHash {
     }
 }
 
-/// A URI as a proof names it: without query and fragment (`htu`, §4.2).
+/// What a request is for, as a proof names it (`htu`, §4.2): without query, fragment, and the scheme's own port. Of
+/// `OPTIONS *` it is the server.
 #[must_use]
-pub fn target(uri: &Uri) -> String {
-    let scheme = uri.scheme_str().unwrap_or_default();
+pub fn target(scheme: &str, authority: &str, path: &str) -> String {
+    let own_port = if scheme == "https" { ":443" } else { ":80" };
+    let authority = authority.strip_suffix(own_port).unwrap_or(authority);
+    let path = if path.starts_with('/') { path } else { "" };
+    format!("{scheme}://{authority}{path}")
+}
+
+/// The same for an absolute URI.
+#[must_use]
+pub fn target_of(uri: &Uri) -> String {
     let authority = uri.authority().map_or("", http::uri::Authority::as_str);
-    format!("{scheme}://{authority}{}", uri.path())
+    target(uri.scheme_str().unwrap_or_default(), authority, uri.path())
 }
 
 /// What one server has told of the proofs that it takes.
@@ -146,18 +161,24 @@ impl Rapport {
         }
     }
 
-    /// Takes up what the answer to a refused proof says; whether another proof may be taken now.
-    pub fn heed(&mut self, refusal: Refusal, headers: &HeaderMap, now: Moment) -> bool {
+    /// How many seconds ahead of our clock the next proof is dated.
+    #[must_use]
+    pub fn ahead(&self) -> i64 {
+        self.ahead
+    }
+
+    /// Takes up what the answer to a refused proof says, which was dated so many seconds `ahead`; whether the next proof
+    /// will be another: with a nonce, or of another time.
+    pub fn heed(&mut self, refusal: Refusal, headers: &HeaderMap, now: Moment, ahead: i64) -> bool {
         self.hear(headers);
         match refusal {
             Refusal::NeedsNonce => nonce(headers).is_some(),
             Refusal::Invalid => {
                 let Some(theirs) = date(headers) else { return false };
-                let ahead = theirs.saturating_sub(seconds(now));
-                let ahead = if ahead.saturating_abs() > TOLERABLE { ahead } else { 0 };
-                // One of ours that was set right since makes it another proof, too.
-                let before = std::mem::replace(&mut self.ahead, ahead);
-                ahead != 0 || before != 0
+                let differs = |one: i64, other: i64| one.saturating_sub(other).saturating_abs() >= NOTABLE;
+                let theirs = theirs.saturating_sub(seconds(now));
+                self.ahead = if differs(theirs, 0) { theirs } else { 0 };
+                differs(self.ahead, ahead)
             }
         }
     }
@@ -216,7 +237,7 @@ mod tests {
         let uri: Uri = "https://api.example/a%20b/?q=1".parse().unwrap();
         let mut rapport = Rapport::default();
         rapport.hear(&headers(&[("dpop-nonce", "n-1")]));
-        let proof = key.prove(&Method::PATCH, &target(&uri), Some(&hash), &rapport, NOW).unwrap();
+        let proof = key.prove(&Method::PATCH, &target_of(&uri), Some(&hash), &rapport, NOW).unwrap();
         assert!(proof.is_sensitive());
         let (head, claims) = (part(&proof, 0), part(&proof, 1));
         let members = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
@@ -231,6 +252,18 @@ mod tests {
         assert_ne!(part(&another, 1)["jti"], claims["jti"]);
         assert_eq!(members(&part(&another, 1)), ["jti", "htm", "htu", "iat"], "and nothing else");
         assert!(!format!("{key:?}{text:?}{proof:?}").contains(text.expose().lines().nth(1).unwrap()));
+    }
+
+    #[test]
+    fn a_target_is_named_in_one_way() {
+        for (scheme, authority, path, expected) in [
+            ("https", "id.example:443", "/token", "https://id.example/token"),
+            ("https", "id.example:80", "/token", "https://id.example:80/token"),
+            ("http", "[::1]:80", "/", "http://[::1]/"),
+            ("http", "localhost:8080", "*", "http://localhost:8080"),
+        ] {
+            assert_eq!(target(scheme, authority, path), expected);
+        }
     }
 
     #[test]
@@ -256,31 +289,41 @@ mod tests {
         let nonce = headers(&[("dpop-nonce", "n")]);
         let ahead = headers(&[("date", "Fri, 15 Jan 2027 09:00:00 GMT")]);
         let behind = headers(&[("date", "Fri, 15 Jan 2027 07:00:00 GMT")]);
-        let same = headers(&[("date", "Fri, 15 Jan 2027 08:00:04 GMT"), ("dpop-nonce", "n")]);
+        let little = headers(&[("date", "Fri, 15 Jan 2027 08:00:02 GMT")]);
+        let same = headers(&[("date", "Fri, 15 Jan 2027 08:00:01 GMT"), ("dpop-nonce", "n")]);
         let odd = headers(&[("date", "yesterday")]);
         let rows = [
             (Refusal::NeedsNonce, &nonce, true, 0),
             (Refusal::NeedsNonce, &ahead, false, 0),
             (Refusal::Invalid, &ahead, true, 3600),
             (Refusal::Invalid, &behind, true, -3600),
+            (Refusal::Invalid, &little, true, 2),
             (Refusal::Invalid, &same, false, 0),
             (Refusal::Invalid, &odd, false, 0),
         ];
         for (refusal, headers, again, ahead) in rows {
             let mut rapport = Rapport::default();
-            assert_eq!(rapport.heed(refusal, headers, NOW), again, "{refusal:?} {headers:?}");
+            assert_eq!(rapport.heed(refusal, headers, NOW, 0), again, "{refusal:?} {headers:?}");
             assert_eq!(rapport.issued_at(NOW), 1_800_000_000 + ahead, "{refusal:?} {headers:?}");
         }
-        // A clock of ours that was set right.
+        // It is what this proof was dated by that counts, whatever others have found out meanwhile.
         let mut rapport = Rapport::default();
-        assert!(rapport.heed(Refusal::Invalid, &ahead, NOW) && rapport.heed(Refusal::Invalid, &same, NOW));
+        assert!(
+            rapport.heed(Refusal::Invalid, &ahead, NOW, 0) && rapport.heed(Refusal::Invalid, &ahead, NOW, 0)
+        );
+        assert!(!rapport.heed(Refusal::Invalid, &ahead, NOW, rapport.ahead()), "it was of that time already");
+        // A clock of ours that was set right.
+        assert!(
+            rapport.heed(Refusal::Invalid, &same, NOW, 3600)
+                && rapport.heed(Refusal::Invalid, &same, NOW, 3600)
+        );
         assert_eq!(rapport.issued_at(NOW), 1_800_000_000);
     }
 
     #[test]
     fn keys_of_other_kinds_are_refused() {
         let rsa = DpopKey::new(crate::jose::tests::rsa_pem());
-        assert_eq!(ProofKey::new(&rsa).unwrap_err(), KeyError::OtherKind);
+        assert_eq!(ProofKey::new(&rsa).unwrap_err(), KeyError::OtherAlgorithm);
         assert_eq!(ProofKey::new(&DpopKey::new("rubbish")).unwrap_err(), KeyError::NotPem);
     }
 }

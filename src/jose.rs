@@ -69,6 +69,8 @@ pub enum KeyError {
     OtherKind,
     /// A key that is not for the algorithm it was wanted for.
     OtherAlgorithm,
+    /// None could be made.
+    NoRandomness,
 }
 
 impl fmt::Display for KeyError {
@@ -78,6 +80,7 @@ impl fmt::Display for KeyError {
             Self::Encrypted => "its key is encrypted with a passphrase; write it out without one",
             Self::OtherKind => "its key is neither EC on P-256, nor RSA of 2048 bits or more, nor Ed25519",
             Self::OtherAlgorithm => "its key is not of the kind that the algorithm needs",
+            Self::NoRandomness => "the system gives no randomness to make one of",
         })
     }
 }
@@ -120,8 +123,8 @@ impl SigningKey {
     /// When the system gives no randomness.
     pub fn generate() -> Result<DpopKey, KeyError> {
         let pair =
-            EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|_| KeyError::OtherKind)?;
-        let der = pair.to_pkcs8v1().map_err(|_| KeyError::OtherKind)?;
+            EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|_| KeyError::NoRandomness)?;
+        let der = pair.to_pkcs8v1().map_err(|_| KeyError::NoRandomness)?;
         let body = Zeroizing::new(STANDARD.encode(der.as_ref()));
         Ok(DpopKey::new(format!(
             "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",

@@ -159,6 +159,9 @@ impl AccessToken {
     pub fn authorize(&self, headers: &mut HeaderMap, credential: &Credential) {
         let value = match &credential.scheme {
             Scheme::OfToken => Some(self.value.clone()),
+            Scheme::Other(scheme) if self.is_bound() && scheme.eq_ignore_ascii_case("bearer") => {
+                Some(self.value.clone())
+            }
             Scheme::Other(scheme) => sensitive(scheme, self.text.expose()),
         };
         // `sensitive` fails only on a text that `new` has refused, or a scheme that `Credential::new` has.

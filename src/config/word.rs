@@ -6,6 +6,7 @@ use http::{HeaderName, Method, header};
 
 use super::error::{Code, did_you_mean};
 use super::value::{Fault, FromText};
+use crate::dpop::DPOP;
 use crate::token::GrantName;
 
 /// A text that is not empty and has no control characters.
@@ -122,6 +123,12 @@ impl FromText for HeaderName {
             .map_err(|_| Fault::new(Code::BadHeader, "is not a name that a header may have"))?;
         if FRAMING.contains(&name) {
             return Err(Fault::new(Code::BadHeader, "cannot be a header that HTTP itself needs"));
+        }
+        if name == DPOP {
+            return Err(Fault::new(
+                Code::BadHeader,
+                "cannot be the header of the proof beside a token (RFC 9449)",
+            ));
         }
         Ok(name)
     }

@@ -153,7 +153,7 @@ impl Params {
     fn secrets(&self) -> Vec<Secret> {
         let Credentials { secrets, key, assertion, .. } = &self.credentials;
         let given = self.flow.given().into_iter().flatten().map(|(_, given)| given);
-        secrets.iter().chain(key).chain(assertion).chain(given).chain(&self.dpop_key).cloned().collect()
+        secrets.iter().chain(key).chain(assertion).chain(given).cloned().collect()
     }
 }
 

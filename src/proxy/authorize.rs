@@ -1,6 +1,6 @@
 //! The last step before a request is sent: its route's token, as it is at that moment.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use http::{HeaderMap, Method};
@@ -18,6 +18,8 @@ pub(super) struct Authorizer<'a> {
     pub(super) clock: &'a Clock,
     /// The token sent last, or to be sent first.
     pub(super) token: RefCell<Arc<AccessToken>>,
+    /// How many seconds ahead of our clock the proof beside it was dated.
+    pub(super) ahead: Cell<i64>,
 }
 
 impl Authorizer<'_> {
@@ -57,13 +59,14 @@ impl Authorizer<'_> {
         let unsigned = |_| ProxyError::new(Code::Internal, "The token's key signed no proof of possession.");
         if let Some(proof) = proof.map_err(unsigned)? {
             headers.insert(DPOP, proof);
+            self.ahead.set(rapport.ahead());
         }
         Ok(())
     }
 
-    /// Now, by the clock that tokens are judged by.
-    pub(super) fn now(&self) -> Moment {
-        self.clock.now()
+    /// Now, and how many seconds ahead of that the proof that was sent last was dated.
+    pub(super) fn proved(&self) -> (Moment, i64) {
+        (self.clock.now(), self.ahead.get())
     }
 
     /// Sends this token from now on.

@@ -33,6 +33,7 @@ use self::error::{Code, ProxyError};
 use self::guard::{Admission, Guard, Host};
 use self::upstream::{Spare, Upstream};
 use crate::clock::{Clock, Stopwatch};
+use crate::dpop::Refusal;
 use crate::metrics::{Retried, RouteSeries, Shard};
 use crate::panics::caught;
 use crate::telemetry::Access;
@@ -168,7 +169,7 @@ impl Proxy {
 
     /// The upstream answered 401. If it took no proof, the request is sent once more with the next, where that will be
     /// another. If the 401 may mean the token, the token is doubted, and the request is sent once more with its successor,
-    /// if it can be and there is one. Each once: a 401 to that one passes, as does every other.
+    /// if it can be and there is one. On each ground once; a 401 that is left passes.
     async fn refused(
         &self,
         route: &Route,
@@ -176,29 +177,29 @@ impl Proxy {
         mut answer: upstream::Answer,
         mut spare: Option<Spare>,
     ) -> Result<upstream::Answer, ProxyError> {
-        if route.is_to_prove_anew(authorizer, answer.0.headers()) {
-            let Some(held) = route.held(spare) else { return Ok(answer) };
-            (answer, spare) = route.send_again(held, answer, authorizer, true).await?;
+        let mut grounds = Vec::new();
+        let outcome = loop {
+            let so_far = (!grounds.is_empty()).then_some(Retried::StillRefused);
             if answer.0.status() != StatusCode::UNAUTHORIZED {
-                route.series.retried(Retried::Recovered);
-                return Ok(answer);
+                break Some(Retried::Recovered);
             }
-        }
-        if !route.doubts(authorizer, answer.0.headers()) {
-            return Ok(answer);
-        }
-        // A bound token's request is kept for the sake of its proof, whatever is to be done about the token.
-        let spare = spare.filter(|spare| route.params.on_401.replays(spare.method()));
-        let Some(held) = route.held(spare) else { return Ok(answer) };
-        let Some(token) = route.reader.successor(authorizer.generation(), self.limits().token_wait).await
-        else {
-            route.series.retried(Retried::NoSuccessor);
-            return Ok(answer);
+            let Some(ground) = route.ground(authorizer, answer.0.headers(), &grounds) else { break so_far };
+            // A bound token's request is kept for the sake of its proof, whatever is to be done about the token.
+            let replays =
+                |spare: &Spare| ground != Ground::Token || route.params.on_401.replays(spare.method());
+            let Some(spared) = spare.take().filter(replays) else { break so_far };
+            if !spared.is_held() {
+                break Some(Retried::BodyNotHeld);
+            }
+            if ground == Ground::Token {
+                let successor = route.reader.successor(authorizer.generation(), self.limits().token_wait);
+                let Some(token) = successor.await else { break Some(Retried::NoSuccessor) };
+                authorizer.replace(token);
+            }
+            grounds.push(ground);
+            (answer, spare) = route.send_again(spared, answer, authorizer).await?;
         };
-        authorizer.replace(token);
-        let (answer, _) = route.send_again(held, answer, authorizer, false).await?;
-        let is_refused = answer.0.status() == StatusCode::UNAUTHORIZED;
-        route.series.retried(if is_refused { Retried::StillRefused } else { Retried::Recovered });
+        outcome.into_iter().for_each(|outcome| route.series.retried(outcome));
         Ok(answer)
     }
 
@@ -213,16 +214,19 @@ impl Proxy {
         headers::prepare_request(&mut head, self.setup.params.via)?;
         route.upstream.aim_http1(&mut head, target);
         upgrade::ask(&mut head.headers);
-        let again = authorizer.is_bound().then(|| head.clone());
+        let spare = authorizer.is_bound().then(|| head.clone());
         let mut answer = route.switch(head, authorizer).await?;
-        if let Some(head) = again
-            && answer.0.status() == StatusCode::UNAUTHORIZED
-            && route.is_to_prove_anew(authorizer, answer.0.headers())
+        let mut grounds = Vec::new();
+        while answer.0.status() == StatusCode::UNAUTHORIZED
+            && let Some(ground @ Ground::Proof(_)) = route.ground(authorizer, answer.0.headers(), &grounds)
+            && let Some(head) = &spare
         {
-            answer = route.switch(head, authorizer).await?;
+            grounds.push(ground);
+            answer = route.switch(head.clone(), authorizer).await?;
         }
-        if answer.0.status() == StatusCode::UNAUTHORIZED {
-            route.doubts(authorizer, answer.0.headers());
+        if !grounds.is_empty() {
+            let is_refused = answer.0.status() == StatusCode::UNAUTHORIZED;
+            route.series.retried(if is_refused { Retried::StillRefused } else { Retried::Recovered });
         }
         upgrade::answered(answer, self.limits().stream_idle_timeout).await
     }
@@ -247,7 +251,8 @@ impl Proxy {
         };
         let (grant, credential) = (&route.params.grant, &route.params.credential);
         let token = RefCell::new(token.map_err(|absent| ProxyError::absent(grant, absent))?);
-        Ok(Authorizer { grant, reader: &route.reader, credential, clock: &self.setup.clock, token })
+        let (reader, clock, ahead) = (&route.reader, &self.setup.clock, Cell::default());
+        Ok(Authorizer { grant, reader, credential, clock, token, ahead })
     }
 
     fn asked(&self, request: &Request<Incoming>) -> Asked {
@@ -336,11 +341,19 @@ impl Route {
         refused
     }
 
-    /// Whether the 401 of these headers is about the proof beside the token, and the next proof will be another.
+    /// On what ground the request that was answered with a 401 of these headers may be sent again; each counts once. A
+    /// token that the 401 may mean is doubted.
     #[cold]
-    fn is_to_prove_anew(&self, authorizer: &Authorizer<'_>, headers: &HeaderMap) -> bool {
+    fn ground(&self, authorizer: &Authorizer<'_>, headers: &HeaderMap, before: &[Ground]) -> Option<Ground> {
         let refusal = challenge::refuses_proof(headers).filter(|_| authorizer.is_bound());
-        refusal.is_some_and(|refusal| self.upstream.heed(refusal, headers, authorizer.now()))
+        let ground = refusal.map_or(Ground::Token, Ground::Proof);
+        let is_new = !before.contains(&ground);
+        let may_help = is_new
+            && match refusal {
+                Some(refusal) => self.upstream.heed(refusal, headers, authorizer),
+                None => self.doubts(authorizer, headers),
+            };
+        may_help.then_some(ground)
     }
 
     /// How a request of this method is sent for the first time. A proof may be refused for want of a nonce, which the
@@ -366,28 +379,17 @@ impl Route {
         sent
     }
 
-    /// What it takes to send a request again, if there is all of it.
-    fn held(&self, spare: Option<Spare>) -> Option<Spare> {
-        let spare = spare?;
-        if !spare.is_held() {
-            self.series.retried(Retried::BodyNotHeld);
-            return None;
-        }
-        Some(spare)
-    }
-
-    /// Sends a request once more, in place of its answer; once again only where that is said.
+    /// Sends a request once more, in place of its answer. One whose token is bound may have to be sent yet again.
     async fn send_again(
         &self,
         spare: Spare,
         (response, hold): upstream::Answer,
         authorizer: &Authorizer<'_>,
-        replay: bool,
     ) -> Result<(upstream::Answer, Option<Spare>), ProxyError> {
         // First, because a connection goes on only after a body that was sent to its end.
         Body::from_upstream(response.into_body(), hold, None).spill();
         let request = spare.again().ok_or_else(fault)?;
-        let terms = upstream::Terms { replay, limit: self.params.response_timeout };
+        let terms = upstream::Terms { limit: self.params.response_timeout, replay: authorizer.is_bound() };
         self.send(request, authorizer, terms).await
     }
 
@@ -405,6 +407,15 @@ impl Route {
         }
         Ok(answer)
     }
+}
+
+/// Why a request is sent once more after a 401.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ground {
+    /// The token was refused, and there is another.
+    Token,
+    /// The proof beside it was, and the next is another.
+    Proof(Refusal),
 }
 
 #[cold]

@@ -81,6 +81,14 @@ impl Secret {
         self.read().map(|secret| RefreshToken::new(secret.expose()))
     }
 
+    /// As [`Secret::read`], for a key that tokens are bound to.
+    ///
+    /// # Errors
+    /// As [`Secret::read`].
+    pub fn read_dpop_key(&self) -> Result<super::DpopKey, String> {
+        self.read().map(|secret| super::DpopKey::new(secret.expose()))
+    }
+
     /// Whether it can be read again and again to see whether it has changed: a command is run for an attempt alone, and a
     /// keyring may have to be unlocked by a person.
     #[must_use]

@@ -22,7 +22,7 @@ use crate::token::GrantName;
 
 /// The form of an envelope: later than that of the record in it, so that a program that knows no envelope leaves it
 /// alone.
-const VERSION: u64 = 2;
+const VERSION: u64 = record::VERSION + 1;
 
 const ALGORITHM: &str = "AES-256-GCM";
 

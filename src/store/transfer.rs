@@ -160,7 +160,7 @@ mod tests {
             let cut = decode(&bytes[..length]).unwrap_err();
             assert!(!cut.contains("refresh-7"), "{cut}");
         }
-        let newer = String::from_utf8(bytes.to_vec()).unwrap().replace("\"version\": 1", "\"version\": 9");
+        let newer = String::from_utf8(bytes.to_vec()).unwrap().replace("\"version\": 2", "\"version\": 9");
         assert!(decode(newer.as_bytes()).unwrap_err().contains("a newer bearerd"));
     }
 

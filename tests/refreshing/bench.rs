@@ -86,6 +86,11 @@ impl Bench {
         Secret::File(path)
     }
 
+    /// Removes a file of a secret.
+    pub(super) fn remove(&self, file: &str) {
+        std::fs::remove_file(self.home.path().join(file)).unwrap();
+    }
+
     /// Where the record rests.
     pub(super) fn record(&self) -> PathBuf {
         self.home.path().join("state.json")
@@ -107,6 +112,11 @@ impl Running {
     /// Puts another text into the file of the seed, or of a secret.
     pub(super) fn replace(&self, file: &str, text: &str) {
         std::fs::write(self.bench.home.path().join(file), text).unwrap();
+    }
+
+    /// Removes a file of a secret.
+    pub(super) fn remove(&self, file: &str) {
+        self.bench.remove(file);
     }
 
     /// Where the record rests.

@@ -165,6 +165,48 @@ async fn a_seed_may_be_bound_to_a_key_that_is_brought() {
 }
 
 #[tokio::test]
+async fn a_key_that_tokens_came_of_stays_whatever_becomes_of_its_file() {
+    // Also where the refresh token never is another than the seed.
+    for rotates in [true, false] {
+        let (ours, other) = (Key::p256(), Key::p256());
+        let client = Client::public("billing").proves().rotates(rotates);
+        let server = AuthorizationServer::strict().client(client).start();
+        let mut bench = bench(&server, Dpop::Required);
+        server.bind(&bench.seed(), &ours.thumbprint());
+        bench.params.dpop_key = Some(bench.file("dpop.pem", &ours.pem()));
+        let bench = bench.start().await;
+        bench.is(State::Active).await;
+        bench.replace("dpop.pem", &other.pem());
+        bench.refresh();
+        bench.generation(2).await;
+        bench.remove("dpop.pem");
+        bench.refresh();
+        let status = bench.generation(3).await;
+        assert_eq!((status.consecutive_failures, statuses(&server)), (0, vec![200; 3]), "{rotates}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_brought_after_a_refusal_is_tried_at_once() {
+    let key = Key::p256();
+    let server = proving().start();
+    let mut bench = bench(&server, Dpop::Required);
+    server.bind(&bench.seed(), &key.thumbprint());
+    let without = bench.start().await;
+    // It may be gone, and come while the program waits.
+    without.is(State::SignInRequired).await;
+    bench = without.stopped().await;
+    bench.params.dpop_key = Some(bench.file("dpop.pem", &key.pem()));
+    bench.remove("dpop.pem");
+    let bench = bench.start().await;
+    bench.is(State::Misconfigured).await;
+    assert_eq!(problem(&bench).await, "secret_unreadable");
+    bench.replace("dpop.pem", &key.pem());
+    bench.is(State::Active).await;
+    assert_eq!(statuses(&server), [400, 200]);
+}
+
+#[tokio::test]
 async fn a_token_that_is_bound_to_no_key_is_taken_or_refused_as_the_policy_says() {
     let unbound = |body: &mut serde_json::Map<String, Value>| {
         body.insert("token_type".to_owned(), json!("Bearer"));

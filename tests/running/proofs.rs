@@ -111,19 +111,48 @@ async fn an_upstream_whose_clock_is_another_gets_proofs_of_its_own_time() {
     }
 }
 
+const NONCE: Option<&str> = Some("DPoP error=\"use_dpop_nonce\"");
+const PROOF: Option<&str> = Some("DPoP error=\"invalid_dpop_proof\"");
+const TOKEN: Option<&str> = Some("DPoP error=\"invalid_token\"");
+
 #[tokio::test]
-async fn a_new_nonce_and_a_revoked_token_cost_two_more_requests_and_no_caller_an_answer() {
+async fn a_nonce_a_clock_and_a_revoked_token_cost_a_request_each_in_any_order_and_no_caller_an_answer() {
+    for refusals in [[NONCE, PROOF, TOKEN], [TOKEN, NONCE, PROOF], [PROOF, TOKEN, NONCE]] {
+        let stage = stage(proving(), &[]).await;
+        tokio::time::sleep(OLD_ENOUGH).await;
+        let last = stage.server.redeems().into_iter().rev().find_map(|redeem| redeem.access_token).unwrap();
+        stage.upstream.change_nonce();
+        stage.upstream.set_clock(7200);
+        stage.upstream.dislike(refusals);
+        let before = stage.upstream.requests().len();
+        assert_eq!(Peer::connect(stage.proxy).await.ask(post(1000)).await.status(), 200, "{refusals:?}");
+        let seen = stage.upstream.requests()[before..].to_vec();
+        let renewed: Vec<bool> =
+            seen.iter().map(|seen| !seen.all("authorization")[0].ends_with(&last)).collect();
+        let at = refusals.iter().position(|refusal| *refusal == TOKEN).unwrap();
+        assert_eq!(renewed, (0..4).map(|sent| sent > at).collect::<Vec<_>>(), "{refusals:?}");
+        assert!(seen.iter().all(|seen| seen.body_length == 1000));
+        let count =
+            async |outcome| stage.count("bearerd_retries_after_401", Some(("outcome", outcome))).await;
+        assert_eq!((count("recovered").await, count("still_401").await), (1.0, 0.0));
+    }
+}
+
+#[tokio::test]
+async fn each_refusal_is_answered_once_and_then_passes() {
     let stage = stage(proving(), &[]).await;
-    tokio::time::sleep(OLD_ENOUGH).await;
-    let last = stage.server.redeems().into_iter().rev().find_map(|redeem| redeem.access_token).unwrap();
     stage.upstream.change_nonce();
-    stage.upstream.dislike([Some("DPoP error=\"use_dpop_nonce\""), Some("DPoP error=\"invalid_token\"")]);
+    stage.upstream.set_clock(7200);
+    stage.upstream.dislike([NONCE, PROOF, NONCE]);
     let before = stage.upstream.requests().len();
-    assert_eq!(Peer::connect(stage.proxy).await.ask(post(1000)).await.status(), 200);
-    let seen = stage.upstream.requests()[before..].to_vec();
-    let tokens: Vec<bool> = seen.iter().map(|seen| seen.all("authorization")[0].ends_with(&last)).collect();
-    assert_eq!(tokens, [true, true, false], "a nonce, then another token");
-    assert!(seen.iter().all(|seen| seen.body_length == 1000));
+    assert_eq!(stage.get("/echo").await.status(), 401);
+    assert_eq!(stage.upstream.requests().len() - before, 3);
+    // Its time is known by now: another proof would be no other.
+    stage.upstream.dislike([PROOF]);
+    let before = stage.upstream.requests().len();
+    assert_eq!(stage.get("/echo").await.status(), 401);
+    assert_eq!(stage.upstream.requests().len() - before, 1);
+    assert_eq!(stage.count("bearerd_retries_after_401", Some(("outcome", "still_401"))).await, 1.0);
 }
 
 #[tokio::test]
@@ -132,11 +161,13 @@ async fn a_request_to_switch_protocols_is_proved_as_well() {
                        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     let stage = stage(proving(), &[]).await;
     stage.upstream.change_nonce();
+    stage.upstream.set_clock(7200);
+    stage.upstream.dislike([NONCE, PROOF]);
     let before = stage.upstream.requests().len();
     let mut peer = Peer::connect(stage.proxy).await;
     peer.send(ASK).await;
     assert_eq!(peer.head().await.status(), 101);
-    assert_eq!(verdicts(&stage.upstream, before), [false, true]);
+    assert_eq!(stage.upstream.requests().len() - before, 3, "a nonce, a time, a connection of its own");
 }
 
 #[tokio::test]

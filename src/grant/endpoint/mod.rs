@@ -21,7 +21,7 @@ use super::wire::{self, Answer, Metadata, Told};
 use super::{Dpop, Params, Server};
 use crate::clock::{Clock, Stopwatch};
 use crate::dpop::{ProofKey, Rapport, Refusal};
-use crate::secret::{ClientSecret, DpopKey, Fingerprint, RefreshToken};
+use crate::secret::{ClientSecret, Fingerprint, RefreshToken};
 use crate::tls::Tls;
 
 /// What these methods return: boxed, because there is a real endpoint and a scripted one.
@@ -57,8 +57,6 @@ pub struct Prepared {
     pub proofs: Vec<Proof>,
     /// What the flow presents if it is no refresh token.
     pub presents: Presents,
-    /// The key that the seed is bound to, if one is configured.
-    pub dpop_key: Option<DpopKey>,
     /// Every secret that was read for this, in a fixed order: an answer may quote one.
     pub told: Vec<ClientSecret>,
 }
@@ -142,12 +140,13 @@ impl HttpEndpoint {
         }
     }
 
-    /// Takes up what an answer says of the next proof; why this one was refused, if it was and the next will be another.
-    fn heeds(&self, answer: &Answer) -> Option<Refusal> {
+    /// Takes up what an answer says of the next proof; why this one was refused, if it was and the next will be another
+    /// than the one that was made by what `sent` says.
+    fn heeds(&self, answer: &Answer, sent: &Rapport) -> Option<Refusal> {
         let mut rapport = self.rapport();
         rapport.hear(&answer.headers);
         wire::refuses_proof(answer)
-            .filter(|refusal| rapport.heed(*refusal, &answer.headers, self.clock.now()))
+            .filter(|refusal| rapport.heed(*refusal, &answer.headers, self.clock.now(), sent.ahead()))
     }
 
     fn rapport(&self) -> MutexGuard<'_, Rapport> {
@@ -177,7 +176,6 @@ impl HttpEndpoint {
 impl TokenEndpoint for HttpEndpoint {
     fn forget(&self) {
         self.discovered.lock().unwrap_or_else(PoisonError::into_inner).take();
-        *self.rapport() = Rapport::default();
     }
 
     fn prepare(&self) -> Pending<'_, Result<Prepared, RefreshError>> {
@@ -211,12 +209,14 @@ impl TokenEndpoint for HttpEndpoint {
             // A nonce, and the server's clock, each cost one more request and count as no failure (R55).
             let mut heeded = Vec::new();
             loop {
+                let rapport = self.rapport().clone();
+                let shown = key.map(|key| (key, &rapport));
                 let redeemed = match prepared.proofs.get(tried) {
-                    Some(proof) => self.ask(prepared, proof, presented, key, watch.elapsed()).await,
+                    Some(proof) => self.ask(prepared, proof, presented, shown, watch.elapsed()).await,
                     None => Redeemed::NotSent("there is no way to prove who asks".to_owned()),
                 };
                 if let (Some(_), Redeemed::Answer(answer)) = (key, &redeemed)
-                    && let Some(refusal) = self.heeds(answer)
+                    && let Some(refusal) = self.heeds(answer, &rapport)
                     && !heeded.contains(&refusal)
                 {
                     heeded.push(refusal);

@@ -9,13 +9,13 @@ use zeroize::Zeroizing;
 use super::exchange::{Exchange, Redeemed};
 use super::{HttpEndpoint, Prepared};
 use crate::clock::Moment;
-use crate::dpop::{self, DPOP, ProofKey};
+use crate::dpop::{self, DPOP, ProofKey, Rapport};
 use crate::grant::client_auth::{self, Given, Proof, Signer};
 use crate::grant::error::{Class, RefreshError};
 use crate::grant::wire::{Form, Metadata};
 use crate::grant::{ClientAuthMethod, Credentials, Flow, Params, Secret, Server};
 use crate::jose::{Algorithm, KeyError};
-use crate::secret::{ClientSecret, DpopKey, RefreshToken};
+use crate::secret::{ClientSecret, RefreshToken};
 
 /// What a flow presents if it is no refresh token.
 #[derive(Clone, Debug)]
@@ -38,7 +38,6 @@ pub(super) struct Material {
     client_assertion: Option<ClientSecret>,
     /// What the flow presents, in the order of [`Flow::given`].
     given: [Option<ClientSecret>; 2],
-    dpop_key: Option<ClientSecret>,
 }
 
 impl Material {
@@ -54,7 +53,6 @@ impl Material {
             secrets: read_secrets(secrets)?,
             key: read(key.as_ref().map(|key| ("client key", key)))?,
             client_assertion: read(assertion.as_ref().map(|assertion| ("client assertion", assertion)))?,
-            dpop_key: read(params.dpop_key.as_ref().map(|key| ("DPoP key", key)))?,
         })
     }
 
@@ -75,14 +73,11 @@ impl Material {
             takes_our_proofs(&metadata)?;
         }
         let alias = metadata.mtls_token_endpoint.filter(|_| given.certificate);
-        let dpop_key = self.dpop_key.as_ref().map(|key| DpopKey::new(key.expose()));
-        let others =
-            [self.key, self.client_assertion].into_iter().chain(self.given).chain([self.dpop_key]).flatten();
+        let others = [self.key, self.client_assertion].into_iter().chain(self.given).flatten();
         Ok(Prepared {
             endpoint: alias.unwrap_or(metadata.token_endpoint),
             proofs,
             presents,
-            dpop_key,
             told: self.secrets.into_iter().chain(others).collect(),
         })
     }
@@ -186,7 +181,7 @@ impl HttpEndpoint {
         prepared: &Prepared,
         proof: &Proof,
         presented: Option<&RefreshToken>,
-        key: Option<&ProofKey>,
+        shown: Option<(&ProofKey, &Rapport)>,
         elapsed: Duration,
     ) -> Redeemed {
         let timeout = self.params.timeout.saturating_sub(elapsed);
@@ -209,9 +204,9 @@ impl HttpEndpoint {
         if let Some(authorization) = authorization {
             headers.insert(header::AUTHORIZATION, authorization);
         }
-        if let Some(key) = key {
-            let target = dpop::target(&prepared.endpoint);
-            match key.prove(&Method::POST, &target, None, &self.rapport(), now) {
+        if let Some((key, rapport)) = shown {
+            let target = dpop::target_of(&prepared.endpoint);
+            match key.prove(&Method::POST, &target, None, rapport, now) {
                 Ok(proof) => drop(headers.insert(DPOP, proof)),
                 Err(error) => return Redeemed::NotSent(format!("the proof could not be signed: {error}")),
             }

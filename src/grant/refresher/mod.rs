@@ -4,6 +4,7 @@
 //! durable, the token is redeemed, a new refresh token is saved, and only then is anything else of the answer used.
 
 mod desk;
+mod key;
 mod redeem;
 #[cfg(test)]
 mod tests;
@@ -117,6 +118,8 @@ struct Current {
 struct Used {
     seed: Option<Fingerprint>,
     secrets: Option<Fingerprint>,
+    /// `dpop_key`, where it had to be read.
+    dpop_key: Option<Fingerprint>,
 }
 
 /// What a verdict rests on: what the operator gave, and what rests in the store.
@@ -195,9 +198,6 @@ impl Refresher {
     fn take_up(&mut self, record: &Record) -> bool {
         let now = self.clock.now();
         let Some(saved) = record.access_token.as_ref() else { return false };
-        if !self.params.dpop.takes(saved.bound) {
-            return false;
-        }
         let Some((obtained, expires)) = still_good(saved, now, &self.clock.boot_id()) else { return false };
         // Only a later one: what rests may be older than what could not be saved. In one boot the boot clock tells, which
         // cannot be set.
@@ -217,7 +217,9 @@ impl Refresher {
     /// expired takes no good one's place.
     fn publish(&mut self, saved: &SavedToken, key: Option<&DpopKey>, life: Duration) -> bool {
         let (obtained, expires) = (saved.obtained, saved.expires);
-        let Some(binding) = binding(saved, key) else { return false };
+        let Some(binding) = binding(saved, key).filter(|_| self.params.dpop.takes(saved.bound)) else {
+            return false;
+        };
         let now = self.clock.now();
         let is_good = |expires: Moment| !expires.has_come(now);
         if is_good(expires) || !self.current.as_ref().is_some_and(|current| is_good(current.expires)) {

@@ -9,10 +9,8 @@ use super::super::schedule;
 use super::super::wire::{self, Answer, Issued, Told};
 use super::{Done, Ending, Refresher, Used};
 use crate::clock::Moment;
-use crate::dpop::ProofKey;
-use crate::jose::{KeyError, SigningKey};
 use crate::panics::caught;
-use crate::secret::{ClientSecret, DpopKey, RefreshToken};
+use crate::secret::{ClientSecret, RefreshToken};
 use crate::store::{Intent, QUIET_REDEEMS, Record, Refusal, SavedToken, StoreError, Txn};
 
 /// How long another holder may keep the lock: through one redeem and its save.
@@ -33,7 +31,7 @@ impl Refresher {
 
     async fn refresh(&mut self) -> Result<Done, RefreshError> {
         let seed = self.seed().await;
-        self.used = Used { seed: seed.as_ref().map(RefreshToken::fingerprint), secrets: None };
+        self.used = Used { seed: seed.as_ref().map(RefreshToken::fingerprint), ..Used::default() };
         let prepared = self.endpoint.prepare().await?;
         self.used.secrets = prepared.fingerprint();
         let mut txn = match self.begin(seed.as_ref()).await {
@@ -45,7 +43,7 @@ impl Refresher {
         // Anew: while we waited for the lock, its holder may have begun a line with a seed that came after ours.
         let seed = self.seed().await;
         self.used.seed = seed.as_ref().map(RefreshToken::fingerprint);
-        let record = self.line(&mut txn, seed.as_ref(), prepared.dpop_key.as_ref()).await?;
+        let record = self.line(&mut txn, seed.as_ref()).await?;
         let key = self.proof_key(&record)?;
         if self.take_up(&record) && !self.due.has_come(self.clock.now()) {
             self.desk.adopted(&record);
@@ -114,40 +112,12 @@ impl Refresher {
         Ok(())
     }
 
-    /// The key that tokens are bound to, ready to sign; none where they are bound to none.
-    fn proof_key(&self, record: &Record) -> Result<Option<ProofKey>, RefreshError> {
-        let key = record.dpop_key.as_ref().filter(|_| self.params.dpop.is_on());
-        key.map(|key| ProofKey::new(key).map_err(dpop_key_unusable)).transpose()
-    }
-
-    /// Gives a record the key that its tokens are to be bound to, if it has none: the configured one, or a new one. What
-    /// a first refresh token is bound to is the operator's to say, also later. Whether it was given one.
-    fn bind(&self, record: &mut Record, configured: Option<&DpopKey>) -> Result<bool, RefreshError> {
-        let is_first = |token: &RefreshToken| record.seeds.contains(&token.fingerprint());
-        let stays = match (&record.dpop_key, configured) {
-            (Some(there), Some(wanted)) => {
-                there == wanted || !record.refresh_token.as_ref().is_none_or(is_first)
-            }
-            (there, _) => there.is_some(),
-        };
-        if stays || !self.params.dpop.is_on() {
-            return Ok(false);
-        }
-        let key = configured.cloned().map_or_else(SigningKey::generate, Ok).map_err(dpop_key_unusable)?;
-        ProofKey::new(&key).map_err(dpop_key_unusable)?;
-        record.dpop_key = Some(key);
-        // What is bound to another key is of no use with this one.
-        record.access_token.take_if(|token| token.bound);
-        Ok(true)
-    }
-
     /// The record to go on with; a new line rests before its token is presented, and so does the key that the answer's
     /// tokens may be bound to.
     async fn line(
         &mut self,
         txn: &mut Box<dyn Txn>,
         seed: Option<&RefreshToken>,
-        dpop_key: Option<&DpopKey>,
     ) -> Result<Record, RefreshError> {
         let rests = txn.record().cloned();
         let decided = lineage::decide(rests, &self.params.identity(), seed, self.needs_refresh_token());
@@ -155,7 +125,7 @@ impl Refresher {
             Line::Rests(record) => (record, false),
             Line::Begins(record) => (record, true),
         };
-        let bound = self.bind(&mut record, dpop_key)?;
+        let bound = self.bind(&mut record).await?;
         if begins || bound {
             record.generation += u64::from(!begins);
             let rests = self.commit(txn, &record).await;
@@ -163,8 +133,6 @@ impl Refresher {
             if self.needs_refresh_token() {
                 rests?;
             }
-        }
-        if begins {
             self.forgets_refusal();
         }
         let presented = self.presents(&record).map(RefreshToken::fingerprint);
@@ -190,8 +158,8 @@ impl Refresher {
         }
     }
 
-    /// Another refresh token than the one that was refused is presented from now on: a fault that it meets is retried as
-    /// any other.
+    /// Another refresh token than the one that was refused is presented from now on, or with another key: a fault that it
+    /// meets is retried as any other.
     fn forgets_refusal(&mut self) {
         self.desk.forgets_refusal();
         self.parked_on = None;
@@ -401,14 +369,6 @@ fn with_token(
         refused: None,
         ..record
     }
-}
-
-/// That the key is none that proofs can be made with.
-fn dpop_key_unusable(error: KeyError) -> RefreshError {
-    let sentence = format!(
-        "The key that tokens are bound to cannot be used: {error}. Check `dpop_key`: it has to be an EC key on P-256."
-    );
-    RefreshError::new(Class::Misconfigured, "dpop_key_unusable", sentence)
 }
 
 fn refused_before(refusal: &Refusal) -> RefreshError {

@@ -257,13 +257,7 @@ fn params(seed: &tempfile::NamedTempFile) -> Params {
 /// What a public client asks with.
 fn prepared() -> Prepared {
     let endpoint = http::Uri::from_static("https://id.example/token");
-    Prepared {
-        endpoint,
-        proofs: vec![Proof::Id],
-        presents: Presents::Nothing,
-        dpop_key: None,
-        told: Vec::new(),
-    }
+    Prepared { endpoint, proofs: vec![Proof::Id], presents: Presents::Nothing, told: Vec::new() }
 }
 
 /// Without a seed.

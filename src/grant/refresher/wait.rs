@@ -144,7 +144,7 @@ impl Refresher {
         };
         let rests = self.store.peek().await.ok().flatten();
         Inputs {
-            given: Used { seed, secrets },
+            given: Used { seed, secrets, dpop_key: self.key_as_it_is().await },
             rests: rests.map(|record| (record.lineage, record.generation)),
         }
     }

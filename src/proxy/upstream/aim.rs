@@ -7,6 +7,7 @@ use http::{Request, Uri, Version, uri};
 use http_body::Body as _;
 
 use super::Target;
+use crate::dpop;
 use crate::proxy::body::RequestBody;
 
 /// What requests to one upstream say of it, built once.
@@ -55,11 +56,9 @@ impl Aim {
         head.headers.remove(TRANSFER_ENCODING);
     }
 
-    /// A target of this server as a proof names it: whole, without query (RFC 9449 §4.2).
+    /// A target of this server as a proof names it.
     pub(super) fn named(&self, uri: &Uri) -> String {
-        // `OPTIONS *` is about the server.
-        let path = Some(uri.path()).filter(|path| path.starts_with('/')).unwrap_or_default();
-        format!("{}://{}{path}", self.scheme, self.authority)
+        dpop::target(self.scheme.as_str(), self.authority.as_str(), uri.path())
     }
 
     /// From the one protocol to the other.

@@ -29,7 +29,7 @@ use super::Limits;
 use super::authorize::Authorizer;
 use super::body::{RequestBody, Upload};
 use super::error::ProxyError;
-use crate::clock::{Moment, Stopwatch};
+use crate::clock::Stopwatch;
 use crate::dpop::{Rapport, Refusal};
 use crate::tls::{Alpn, Tls};
 
@@ -188,10 +188,11 @@ impl Upstream {
         self.rapport.borrow_mut().hear(headers);
     }
 
-    /// Takes up what the answer to a refused proof says; whether another proof may be taken.
+    /// Takes up what the answer to a refused proof says; whether the next will be another.
     #[cold]
-    pub(super) fn heed(&self, refusal: Refusal, headers: &HeaderMap, now: Moment) -> bool {
-        self.rapport.borrow_mut().heed(refusal, headers, now)
+    pub(super) fn heed(&self, refusal: Refusal, headers: &HeaderMap, authorizer: &Authorizer<'_>) -> bool {
+        let (now, ahead) = authorizer.proved();
+        self.rapport.borrow_mut().heed(refusal, headers, now, ahead)
     }
 
     /// Sends a request that was aimed, authorized once there is a connection, and waits for the head of its response.

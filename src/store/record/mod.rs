@@ -11,8 +11,13 @@ use super::{Exported, Intent, Record, Refusal, SavedToken};
 use crate::clock::Moment;
 use crate::secret::{AccessTokenText, DpopKey, Fingerprint, RefreshToken};
 
-/// The form that is written. A record of a later form is left alone: an older program must not shorten it.
-pub(super) const VERSION: u64 = 1;
+/// The last form that is known. A record of a later form is left alone: an older program must not shorten it.
+pub(super) const VERSION: u64 = 2;
+
+/// The form that a record is written in: the first that holds all of it.
+fn form_of(record: &Record) -> u64 {
+    if record.dpop_key.is_some() { VERSION } else { 1 }
+}
 
 /// Why bytes are not a record.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,7 +43,7 @@ pub(super) fn encode(record: &Record) -> io::Result<Zeroizing<Vec<u8>>> {
 pub(super) fn decode(bytes: &[u8]) -> Result<Record, Unreadable> {
     let VersionForm { version } = serde_json::from_slice(bytes).map_err(damaged)?;
     match version {
-        VERSION => serde_json::from_slice::<RecordForm<'_>>(bytes).map_err(damaged)?.into_record(),
+        1..=VERSION => serde_json::from_slice::<RecordForm<'_>>(bytes).map_err(damaged)?.into_record(),
         later if later > VERSION => Err(Unreadable::Newer(later)),
         _ => Err(Unreadable::Damaged("its version is 0".to_owned())),
     }
@@ -101,7 +106,7 @@ pub(super) struct RecordForm<'a> {
 impl<'a> From<&'a Record> for RecordForm<'a> {
     fn from(record: &'a Record) -> Self {
         Self {
-            version: VERSION,
+            version: form_of(record),
             lineage: Cow::Borrowed(&record.lineage),
             generation: record.generation,
             issuer: Cow::Borrowed(&record.issuer),

@@ -92,7 +92,7 @@ fn the_form_is_the_documented_one() {
     assert_eq!(
         json,
         serde_json::json!({
-            "version": 1,
+            "version": 2,
             "lineage": "line",
             "generation": 7,
             "issuer": "https://id.example",
@@ -184,8 +184,17 @@ fn other_bytes_are_damaged_and_never_a_panic() {
 }
 
 #[test]
+fn a_program_that_knows_no_keys_leaves_a_record_with_one_alone() {
+    let version = |record: &Record| {
+        serde_json::from_slice::<serde_json::Value>(&encode(record).unwrap()).unwrap()["version"].clone()
+    };
+    assert_eq!(version(&sample::record(7)), 1);
+    assert_eq!(version(&sample::full(7)), 2);
+}
+
+#[test]
 fn a_newer_form_is_told_from_damage() {
-    assert_eq!(decode(br#"{"version":2,"entirely":"different"}"#), Err(Unreadable::Newer(2)));
+    assert_eq!(decode(br#"{"version":3,"entirely":"different"}"#), Err(Unreadable::Newer(3)));
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn the_envelope_is_the_documented_one() {
     let json: serde_json::Value = serde_json::from_slice(&sealed("crm", 1)).unwrap();
     let names: Vec<&String> = json.as_object().unwrap().keys().collect();
     assert_eq!(names, ["version", "sealed", "key", "grant", "nonce", "text"]);
-    assert_eq!((&json["version"], &json["sealed"]), (&2.into(), &"AES-256-GCM".into()));
+    assert_eq!((&json["version"], &json["sealed"]), (&3.into(), &"AES-256-GCM".into()));
     assert_eq!((json["key"].as_str().unwrap().len(), &json["grant"]), (16, &"crm".into()));
 }
 
@@ -143,8 +143,8 @@ fn a_sealed_record_cut_off_or_changed_anywhere_is_damaged_and_never_a_record() {
 
 #[test]
 fn an_envelope_of_a_newer_program_is_left_alone() {
-    let newer = String::from_utf8(sealed("default", 1)).unwrap().replace("\"version\": 2", "\"version\": 3");
-    assert_eq!(keys("default", &[1]).decode(newer.as_bytes()), Err(Unreadable::Newer(3)));
+    let newer = String::from_utf8(sealed("default", 1)).unwrap().replace("\"version\": 3", "\"version\": 4");
+    assert_eq!(keys("default", &[1]).decode(newer.as_bytes()), Err(Unreadable::Newer(4)));
 }
 
 #[test]

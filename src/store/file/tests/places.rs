@@ -229,7 +229,7 @@ async fn what_is_no_record_is_set_aside_and_never_overwritten() {
 async fn a_record_of_a_newer_program_is_refused_and_stays() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.json");
-    let text = r#"{"version":2,"anything":"else"}"#;
+    let text = r#"{"version":9,"anything":"else"}"#;
     fs::write(&path, text).unwrap();
     chmod(&path, 0o600);
     assert!(refusal(&path).await.contains("a newer bearerd"));
