@@ -99,7 +99,7 @@ fn secrets_are_opened_only_where_they_leave() {
     let openers = [
         "grant/client_auth.rs",
         "grant/endpoint/request.rs",
-        "grant/wire.rs",
+        "grant/wire/told.rs",
         "jose.rs",
         "secret.rs",
         "secret/reference.rs",

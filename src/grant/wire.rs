@@ -4,7 +4,9 @@
 //! when that is saved does [`read`] look at anything else, so that no oddity of the rest can lose it.
 
 mod metadata;
+mod told;
 
+use std::fmt;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -12,9 +14,11 @@ use http::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use serde_json::Value;
 
 pub use self::metadata::{Metadata, is_trustworthy, read_metadata};
+use self::told::Secrets;
+pub use self::told::Told;
 use super::error::{Class, RefreshError};
 use super::schedule::{DEFAULT_LIFE, LONGEST_RETRY_AFTER};
-use crate::secret::{AccessTokenText, ClientSecret, RefreshToken};
+use crate::secret::{AccessTokenText, RefreshToken};
 
 /// How much of a server's text is shown to people (R65).
 const SHOWN: usize = 200;
@@ -63,7 +67,7 @@ pub fn form_encode(text: &str) -> String {
 }
 
 /// An answer of the token endpoint: bytes only.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
@@ -75,6 +79,13 @@ pub struct Answer {
     pub complete: bool,
 }
 
+/// Nothing of what the server said: any of it may be a token.
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Answer({}, {} bytes)", self.status, self.body.len())
+    }
+}
+
 /// What a good answer gives.
 #[derive(Clone, Debug)]
 pub struct Issued {
@@ -84,52 +95,6 @@ pub struct Issued {
     pub life: Duration,
     /// What was odd, for the log.
     pub oddities: Vec<&'static str>,
-}
-
-/// The secrets that a token request told the server, and that its answer may quote.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Told<'a> {
-    /// The refresh token that was presented.
-    pub refresh_token: Option<&'a RefreshToken>,
-    /// All else: client secrets, keys, assertions.
-    pub others: &'a [ClientSecret],
-}
-
-impl Told<'_> {
-    /// A text of the server's without them: before it is cut, or half of one could be left. Of what was signed for the
-    /// one request nobody has kept a copy: whatever looks like a JWT goes, too.
-    fn scrub(self, text: &str) -> String {
-        let others = self.others.iter().map(|secret| (secret.expose(), "[client secret]"));
-        let refresh_token = self.refresh_token.map(|token| (token.expose(), "[refresh token]"));
-        let mut scrubbed = text.to_owned();
-        for (secret, name) in refresh_token.into_iter().chain(others) {
-            if !secret.is_empty() {
-                scrubbed = scrubbed.replace(secret, name);
-                scrubbed = scrubbed.replace(&form_encode(secret), name);
-            }
-        }
-        without_jwts(&scrubbed)
-    }
-}
-
-/// Without anything that begins as the JSON of a JWT's header does in base64.
-fn without_jwts(text: &str) -> String {
-    let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let mut rest = text;
-    let mut kept = String::with_capacity(text.len());
-    while let Some((before, after)) = rest.split_once("eyJ") {
-        kept.push_str(before);
-        let end = after.find(|c| !is_part(c)).unwrap_or(after.len());
-        let (jwt, behind) = after.split_at(end);
-        if jwt.contains('.') {
-            kept.push_str("[JWT]");
-        } else {
-            kept.extend(["eyJ", jwt]);
-        }
-        rest = behind;
-    }
-    kept.push_str(rest);
-    kept
 }
 
 /// Finds a refresh token in an answer, however broken the rest (R31). Blank ones are none (R32).
@@ -154,11 +119,12 @@ pub fn salvage(answer: &Answer) -> Option<RefreshToken> {
 /// that quotes in its error what it was `told` is not repeated.
 pub fn read(answer: &Answer, told: Told<'_>) -> Result<Issued, RefreshError> {
     let members = Members::of(answer);
-    let error = members.as_ref().and_then(|members| OauthError::of(members, told));
+    let secrets = secrets(told, members.as_ref());
+    let error = members.as_ref().and_then(OauthError::of);
     if answer.status.is_success() && error.is_none() {
-        return read_token(answer, members.as_ref());
+        return read_token(answer, members.as_ref(), &secrets);
     }
-    Err(refusal(answer, error, told).answered(answer.status))
+    Err(refusal(answer, error, told.refresh_token.is_some(), &secrets).answered(answer.status))
 }
 
 /// Whether the server refused the client, and nothing else: with another of its secrets it may be taken (R29).
@@ -168,7 +134,20 @@ pub fn refuses_client(answer: &Answer) -> bool {
     answer.status.is_client_error() && error.as_deref() == Some("invalid_client")
 }
 
-fn read_token(answer: &Answer, members: Option<&Members>) -> Result<Issued, RefreshError> {
+/// What must not be shown of an answer: what the server was told, and what it gave.
+fn secrets<'a>(told: Told<'a>, members: Option<&'a Members>) -> Secrets<'a> {
+    let given = |name| members.and_then(|members| members.get(name)?.as_str());
+    told.secrets()
+        .and(given("refresh_token"), "[refresh token]")
+        .and(given("access_token"), "[access token]")
+        .and(given("id_token"), "[JWT]")
+}
+
+fn read_token(
+    answer: &Answer,
+    members: Option<&Members>,
+    secrets: &Secrets<'_>,
+) -> Result<Issued, RefreshError> {
     let unusable = |sentence: &str| {
         // Cut off or garbled: the server has processed the request, and what it did we do not know.
         let class = if answer.complete && members.is_some() { Class::Unusable } else { Class::Unanswered };
@@ -185,7 +164,7 @@ fn read_token(answer: &Answer, members: Option<&Members>) -> Result<Issued, Refr
         Some(kind) => {
             return Err(unusable(&format!(
                 "The token endpoint issued a token of type `{}`, which may not be used as a bearer token.",
-                printable(&kind)
+                secrets.shown(&kind)
             )));
         }
         None => oddities.push("token_type is missing; taken for Bearer"),
@@ -232,10 +211,15 @@ fn life(value: Option<&Value>) -> Life {
 }
 
 /// What an error answer means.
-fn refusal(answer: &Answer, error: Option<OauthError>, told: Told<'_>) -> RefreshError {
+fn refusal(
+    answer: &Answer,
+    error: Option<OauthError>,
+    of_refresh_token: bool,
+    secrets: &Secrets<'_>,
+) -> RefreshError {
     let status = answer.status;
     if status.is_redirection() {
-        return redirected(&answer.headers);
+        return redirected(&answer.headers, secrets);
     }
     if status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE {
         return busy(status, retry_after(&answer.headers));
@@ -250,7 +234,7 @@ fn refusal(answer: &Answer, error: Option<OauthError>, told: Told<'_>) -> Refres
         );
     }
     match error {
-        Some(error) => error.verdict(answer, told.refresh_token.is_some()),
+        Some(error) => error.verdict(answer, of_refresh_token, secrets),
         None if [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED].contains(&status) => {
             RefreshError::new(
                 Class::Misconfigured,
@@ -270,22 +254,19 @@ fn refusal(answer: &Answer, error: Option<OauthError>, told: Told<'_>) -> Refres
     }
 }
 
-fn redirected(headers: &HeaderMap) -> RefreshError {
-    let location = headers.get(LOCATION).and_then(|value| value.to_str().ok()).map(shown_location);
+fn redirected(headers: &HeaderMap, secrets: &Secrets<'_>) -> RefreshError {
+    let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
+    // Without the query: that is where a server would echo something.
+    let place = location.map(|location| location.split(['?', '#']).next().unwrap_or(location));
     RefreshError::new(
         Class::Misconfigured,
         "token_endpoint_redirects",
         format!(
             "The token endpoint redirects to {}; a redirect is never followed with a refresh token. Configure that \
              server's public name, and `connect_to` if it must be reached by another address.",
-            location.as_deref().unwrap_or("an unreadable Location"),
+            place.map_or_else(|| "an unreadable Location".to_owned(), |place| secrets.shown(place)),
         ),
     )
-}
-
-/// A Location without query: that is where a server would echo something.
-fn shown_location(location: &str) -> String {
-    printable(location.split(['?', '#']).next().unwrap_or(location))
 }
 
 fn busy(status: StatusCode, retry_after: Option<Duration>) -> RefreshError {
@@ -317,16 +298,17 @@ struct OauthError {
 }
 
 impl OauthError {
-    fn of(members: &Members, told: Told<'_>) -> Option<Self> {
+    fn of(members: &Members) -> Option<Self> {
         let error = members.text("error").filter(|error| !error.is_empty())?;
-        let description = members.text("error_description").map(|text| told.scrub(&text));
-        Some(Self { error: told.scrub(&error), description })
+        Some(Self { error, description: members.text("error_description") })
     }
 
-    fn verdict(&self, answer: &Answer, of_refresh_token: bool) -> RefreshError {
+    fn verdict(&self, answer: &Answer, of_refresh_token: bool, secrets: &Secrets<'_>) -> RefreshError {
         let told = match &self.description {
-            Some(description) => format!("`{}` ({})", printable(&self.error), printable(description)),
-            None => format!("`{}`", printable(&self.error)),
+            Some(description) => {
+                format!("`{}` ({})", secrets.shown(&self.error), secrets.shown(description))
+            }
+            None => format!("`{}`", secrets.shown(&self.error)),
         };
         match self.error.as_str() {
             // There is nothing to sign in to: whoever makes the assertion has to make another.

@@ -1,6 +1,7 @@
 //! Every quirk of token endpoints that is known, as a row.
 
 use super::*;
+use crate::secret::ClientSecret;
 
 fn read(answer: &Answer) -> Result<Issued, RefreshError> {
     let token = RefreshToken::new("presented/R1");
@@ -273,4 +274,53 @@ fn a_server_that_quotes_a_secret_is_not_repeated_not_even_in_part() {
         let error = super::read(&answer(400, &body), told).unwrap_err();
         assert!(!error.sentence.contains("canary"), "{error}");
     }
+}
+
+#[test]
+fn a_redirect_that_quotes_a_secret_is_not_repeated_in_any_spelling() {
+    let (token, secret) = (RefreshToken::new("canary/R1+more"), ClientSecret::new("canary secret"));
+    let told = Told { refresh_token: Some(&token), others: std::slice::from_ref(&secret) };
+    for quoted in [
+        "canary/R1+more",
+        "canary%2FR1%2Bmore",
+        "canary%2fR1%2bmore",
+        "c%61nary/R1%2bmore",
+        "%63%61%6e%61%72%79%2F%52%31%2B%6D%6F%72%65",
+        "canary%252FR1%252Bmore",
+        "canary+secret",
+        "canary%20secret",
+        "eyJhbGciOiJFUzI1NiJ9.canary.c2ln",
+    ] {
+        for location in [format!("https://id.example/{quoted}/x"), format!("/x?refresh_token={quoted}")] {
+            let mut moved = answer(307, "");
+            moved.headers.insert(LOCATION, location.parse().unwrap());
+            let sentence = super::read(&moved, told).unwrap_err().sentence;
+            let decoded = form_decode(&sentence).unwrap();
+            assert!(!sentence.contains("canary") && !decoded.contains("canary"), "{sentence}");
+            assert!(sentence.contains("/x"), "the rest is told: {sentence}");
+        }
+    }
+}
+
+#[test]
+fn what_an_answer_gives_is_not_repeated_out_of_its_other_members_nor_shown_by_debug() {
+    for body in [
+        r#"{"token_type":"canary-R2","refresh_token":"canary-R2","access_token":"A"}"#,
+        r#"{"token_type":"canary-A","access_token":"canary-A"}"#,
+        r#"{"error":"x","error_description":"not canary-R2","refresh_token":"canary-R2"}"#,
+    ] {
+        let answer = answer(200, body);
+        let error = read(&answer).unwrap_err();
+        assert!(!error.sentence.contains("canary"), "{error}");
+        assert_eq!(format!("{answer:?}"), format!("Answer(200 OK, {} bytes)", body.len()));
+    }
+}
+
+#[test]
+fn a_secret_that_is_a_word_of_the_protocol_changes_no_verdict() {
+    let secret = ClientSecret::new("grant");
+    let told = Told { refresh_token: Some(&RefreshToken::new("R1")), others: std::slice::from_ref(&secret) };
+    let error = super::read(&answer(400, r#"{"error":"invalid_grant"}"#), told).unwrap_err();
+    assert_eq!(error.class, Class::Refused);
+    assert!(error.sentence.contains("`invalid_[client secret]`"), "{error}");
 }
