@@ -280,13 +280,13 @@ fn busy(status: StatusCode, retry_after: Option<Duration>) -> RefreshError {
 /// `Retry-After` in seconds; a date is read against the answer's own `Date`, so that no clock of ours matters.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let span = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let at = httpdate::parse_http_date(text).ok()?;
-            let sent = httpdate::parse_http_date(headers.get("date")?.to_str().ok()?).ok()?;
-            at.duration_since(sent).unwrap_or_default()
-        }
+    let span = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // A number that is larger than any of ours means "much later", too.
+        text.parse().map_or(Duration::MAX, Duration::from_secs)
+    } else {
+        let at = httpdate::parse_http_date(text).ok()?;
+        let sent = httpdate::parse_http_date(headers.get("date")?.to_str().ok()?).ok()?;
+        at.duration_since(sent).unwrap_or_default()
     };
     Some(span.min(LONGEST_RETRY_AFTER))
 }
@@ -312,7 +312,7 @@ impl OauthError {
         };
         match self.error.as_str() {
             // There is nothing to sign in to: whoever makes the assertion has to make another.
-            "invalid_grant" if !of_refresh_token => RefreshError::new(
+            "invalid_grant" | "bad_refresh_token" if !of_refresh_token => RefreshError::new(
                 Class::Misconfigured,
                 "assertion_rejected",
                 format!(
@@ -378,12 +378,16 @@ impl Members {
         }
     }
 
-    /// A form is believed only if it names a member that we look for: almost any text is a form.
+    /// A form is believed only if its names could be some, and one is a member that we look for: almost any text is a
+    /// form, also JSON with an address in it that was cut off.
     fn of_form(body: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(body).ok()?.trim();
         let mut members = serde_json::Map::new();
         for pair in text.split('&') {
             let (name, value) = pair.split_once('=')?;
+            if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"*-._%+".contains(&byte)) {
+                return None;
+            }
             members.insert(form_decode(name)?, Value::String(form_decode(value)?));
         }
         let known = ["access_token", "refresh_token", "error"];
@@ -413,8 +417,34 @@ fn form_decode(text: &str) -> Option<String> {
 /// The last complete string member `name` in a body that is no JSON as a whole: cut off, or with rubbish around it.
 fn scan(body: &[u8], name: &str) -> Option<String> {
     let text = String::from_utf8_lossy(body);
+    let text = text.trim_start_matches('\u{feff}').trim_start();
     let key = format!("\"{name}\"");
-    text.match_indices(&key).filter_map(|(at, _)| scan_value(text.get(at + key.len()..)?)).last()
+    let places: Vec<usize> = if text.starts_with('{') {
+        // Its own members only: what is deeper belongs to something else.
+        outermost_strings(text)
+            .filter(|at| text.get(*at..).is_some_and(|rest| rest.starts_with(&key)))
+            .collect()
+    } else {
+        text.match_indices(&key).map(|(at, _)| at).collect()
+    };
+    places.into_iter().rev().find_map(|at| scan_value(text.get(at + key.len()..)?))
+}
+
+/// Where strings begin in the outermost objects of a text.
+fn outermost_strings(text: &str) -> impl Iterator<Item = usize> {
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    text.bytes().enumerate().filter_map(move |(at, byte)| {
+        let begins = byte == b'"' && !quoted && depth == 1;
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' if !quoted => depth += 1,
+            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        begins.then_some(at)
+    })
 }
 
 /// `: "…"` with the closing quote there; the JSON parser does the unescaping.

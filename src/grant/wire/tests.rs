@@ -33,6 +33,11 @@ fn a_refresh_token_is_salvaged_from_an_answer_that_is_otherwise_wrong() {
         (r#"{"refresh_token":"R2","access_tok"#, Some("R2")),
         (r#"{"access_token":"A","refresh_token": "R\u002f2" , "expires"#, Some("R/2")),
         (r#"{"access_token":"A","refresh_token":"R2"#, None),
+        (r#"{"old":{"refresh_token":"R1"},"refresh_token":"R2","acc"#, Some("R2")),
+        (r#"{"old":{"refresh_token":"R1"},"access_token":"A""#, None),
+        (r#"{"old":["{\"",{"refresh_token":"R1"}],"refresh_token":"R2","acc"#, Some("R2")),
+        (r#"{"at":"https://id.example/?a=1&refresh_token=R1&b=2","acc"#, None),
+        (r#"<pre>{"a":{"refresh_token":"R2"}}"#, Some("R2")),
         ("access_token=A&refresh_token=R%2F2&token_type=bearer", Some("R/2")),
         (r#"{"refresh_token":""}"#, None),
         (r#"{"refresh_token":"  "}"#, None),
@@ -155,8 +160,11 @@ fn answers_are_classed_by_status_first() {
         assert_eq!(class(status, body), expected, "{status} {body}");
     }
     // Where no refresh token was presented there is nothing to sign in to.
-    let of_an_assertion = super::read(&answer(400, grant), Told::default()).unwrap_err();
-    assert_eq!((of_an_assertion.class, of_an_assertion.code), (Class::Misconfigured, "assertion_rejected"));
+    for (status, body) in [(400, grant), (200, r#"{"error":"bad_refresh_token"}"#)] {
+        let of_an_assertion = super::read(&answer(status, body), Told::default()).unwrap_err();
+        let verdict = (of_an_assertion.class, of_an_assertion.code);
+        assert_eq!(verdict, (Class::Misconfigured, "assertion_rejected"), "{body}");
+    }
 }
 
 #[test]
@@ -186,6 +194,7 @@ fn retry_after_is_seconds_or_a_date() {
     );
     assert_eq!(span(&[("retry-after", "Sun, 06 Nov 1994 08:49:47 GMT")]), None);
     assert_eq!(span(&[("retry-after", "99999999999")]), Some(LONGEST_RETRY_AFTER));
+    assert_eq!(span(&[("retry-after", "99999999999999999999")]), Some(LONGEST_RETRY_AFTER));
     assert_eq!(span(&[("retry-after", "soon")]), None);
 }
 
