@@ -2,7 +2,7 @@
 
 mod file;
 pub mod memory;
-mod record;
+pub(crate) mod record;
 #[cfg(test)]
 mod sample;
 #[cfg(test)]

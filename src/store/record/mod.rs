@@ -16,7 +16,7 @@ const VERSION: u64 = 1;
 
 /// Why bytes are not a record.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unreadable {
+pub(crate) enum Unreadable {
     /// Cut off, overwritten, or never a record; says where, and never what stands there.
     Damaged(String),
     /// Written by a newer program, in this form.
@@ -24,7 +24,7 @@ pub(super) enum Unreadable {
 }
 
 /// Writes a record as JSON; the buffer is wiped when dropped.
-pub(super) fn encode(record: &Record) -> io::Result<Zeroizing<Vec<u8>>> {
+pub(crate) fn encode(record: &Record) -> io::Result<Zeroizing<Vec<u8>>> {
     // Room for all of it, so that the buffer does not move and leave secrets behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(room_for(record)));
     serde_json::to_writer_pretty(&mut *bytes, &RecordForm::from(record))?;
@@ -33,7 +33,7 @@ pub(super) fn encode(record: &Record) -> io::Result<Zeroizing<Vec<u8>>> {
 }
 
 /// Reads a record from JSON.
-pub(super) fn decode(bytes: &[u8]) -> Result<Record, Unreadable> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Record, Unreadable> {
     let VersionForm { version } = serde_json::from_slice(bytes).map_err(damaged)?;
     match version {
         VERSION => serde_json::from_slice::<RecordForm<'_>>(bytes).map_err(damaged)?.into_record(),
