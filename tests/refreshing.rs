@@ -3,6 +3,7 @@
 mod bench;
 mod credentials;
 mod faults;
+mod strangers;
 mod verdicts;
 
 use bearerd::grant::status::State;

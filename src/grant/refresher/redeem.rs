@@ -59,6 +59,10 @@ impl Refresher {
                     format!("The token endpoint was not reached: {}.", wire::printable(&why)),
                 ))
             }
+            Redeemed::Untrusted(why) => {
+                self.take_back(txn).await;
+                Err(RefreshError::untrusted(&why))
+            }
             Redeemed::Unanswered(why) => {
                 self.in_doubt = self.presents(&record).map(RefreshToken::fingerprint);
                 Err(RefreshError::new(

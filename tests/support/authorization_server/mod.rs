@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bearerd::clock::{Clock, Moment};
+use rustls::ServerConfig;
 use serde_json::{Map, Value};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -63,6 +64,7 @@ struct State {
     limits: BTreeMap<String, authgear::Bucket>,
     expires_in: u64,
     rewrite: Option<Rewrite>,
+    tls: Option<Arc<ServerConfig>>,
 }
 
 type Rewrite = Box<dyn Fn(&mut Map<String, Value>) + Send>;
@@ -87,7 +89,7 @@ impl AuthorizationServer {
                 let shared = Arc::clone(&inside);
                 shared.change(|state| state.open += 1);
                 tokio::spawn(async move {
-                    if let Ok(wire) = Wire::accept(stream, shared.options.tls.clone()).await {
+                    if let Ok(wire) = Wire::accept(stream, shared.tls()).await {
                         connection::serve(&shared, wire, peer.ip()).await;
                     }
                     shared.change(|state| state.open -= 1);
@@ -196,6 +198,11 @@ impl AuthorizationServer {
     /// What hangs goes on: a request is processed and an answer sent, unless the client has left.
     pub(crate) fn release(&self) {
         self.shared.released.send_modify(|count| *count += 1);
+    }
+
+    /// Shows another certificate from the next connection on.
+    pub(crate) fn certificate(&self, tls: Arc<ServerConfig>) {
+        self.shared.change(|state| state.tls = Some(tls));
     }
 
     /// Refuses connections from the return of this on; those that exist stay.
@@ -329,9 +336,14 @@ impl Shared {
             limits: BTreeMap::new(),
             expires_in: options.expires_in,
             rewrite: None,
+            tls: options.tls.clone(),
         };
         let (changed, released) = (watch::Sender::new(0), watch::Sender::new(0));
         Self { options, issuer, state: Mutex::new(state), changed, released }
+    }
+
+    fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.state().tls.clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
