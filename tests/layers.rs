@@ -115,6 +115,7 @@ fn secrets_are_opened_only_where_they_leave() {
 #[test]
 fn what_decides_is_pure() {
     for file in [
+        "grant/end.rs",
         "grant/schedule.rs",
         "grant/wire.rs",
         "grant/lineage.rs",

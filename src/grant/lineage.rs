@@ -80,6 +80,7 @@ fn begin(
         access_token: None,
         seeds,
         quiet_redeems: 0,
+        grant_end: None,
         intent: None,
         refused: None,
     }

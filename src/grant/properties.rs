@@ -76,6 +76,7 @@ prop_compose! {
             access_token: None,
             seeds: seeds.into_iter().map(|number| seed(number).fingerprint()).collect(),
             quiet_redeems: 0,
+            grant_end: None,
             intent: None,
             refused: None,
         }

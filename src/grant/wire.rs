@@ -3,6 +3,7 @@
 //! An answer is read in a fixed order. [`salvage`] finds a new refresh token in whatever came, however broken; only
 //! when that is saved does [`read`] look at anything else, so that no oddity of the rest can lose it.
 
+mod life;
 mod metadata;
 mod told;
 
@@ -13,6 +14,7 @@ use http::StatusCode;
 use http::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use serde_json::Value;
 
+use self::life::{Life, life};
 pub use self::metadata::{Metadata, is_trustworthy, read_metadata};
 use self::told::Secrets;
 pub use self::told::Told;
@@ -93,6 +95,8 @@ pub struct Issued {
     pub access_token: AccessTokenText,
     /// How long it lives, from before the request was sent.
     pub life: Duration,
+    /// How long the grant lives, or its refresh token if nobody uses it, where the server says so (R37).
+    pub grant_life: Option<Duration>,
     /// What was odd, for the log.
     pub oddities: Vec<&'static str>,
 }
@@ -183,31 +187,8 @@ fn read_token(
         }
         Life::None => return Err(unusable("The token endpoint issued a token that has expired already.")),
     };
-    Ok(Issued { access_token: AccessTokenText::new(text), life, oddities })
-}
-
-/// What `expires_in` says.
-#[derive(Debug, PartialEq)]
-enum Life {
-    Seconds(Duration),
-    Unknown,
-    None,
-}
-
-/// An integer, a float, or either in quotes (R9); zero and less are no life, anything else is unknown.
-fn life(value: Option<&Value>) -> Life {
-    let seconds = match value {
-        Some(Value::Number(number)) => number.as_f64(),
-        Some(Value::String(text)) => text.trim().parse::<f64>().ok(),
-        _ => None,
-    };
-    match seconds {
-        Some(seconds) if seconds.is_nan() => Life::Unknown,
-        Some(seconds) if seconds <= 0.0 => Life::None,
-        // Larger than any clock: as long as can be told.
-        Some(seconds) => Life::Seconds(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)),
-        None => Life::Unknown,
-    }
+    let grant_life = life::of_grant(members);
+    Ok(Issued { access_token: AccessTokenText::new(text), life, grant_life, oddities })
 }
 
 /// What an error answer means.

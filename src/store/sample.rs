@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Intent, Record, Refusal, SavedToken};
+use super::{GrantEnd, Intent, Record, Refusal, SavedToken};
 use crate::clock::Moment;
 use crate::secret::{AccessTokenText, Fingerprint, RefreshToken};
 
@@ -23,6 +23,7 @@ pub(super) fn record(generation: u64) -> Record {
         }),
         seeds: vec![Fingerprint::of("seed")],
         quiet_redeems: 2,
+        grant_end: None,
         intent: None,
         refused: None,
     }
@@ -32,6 +33,7 @@ pub(super) fn record(generation: u64) -> Record {
 pub(super) fn full(generation: u64) -> Record {
     let presented = Fingerprint::of(&format!("refresh-{generation}"));
     Record {
+        grant_end: Some(GrantEnd { told: Duration::from_secs(4), at: Duration::from_secs(8) }),
         intent: Some(intent(&format!("refresh-{generation}"), "1")),
         refused: Some(Refusal { reason: "rejected".to_owned(), presented, at: Duration::from_secs(6) }),
         ..record(generation)

@@ -1,5 +1,6 @@
 //! Every quirk of token endpoints that is known, as a row.
 
+use super::life::{Life, life};
 use super::*;
 use crate::secret::ClientSecret;
 
@@ -106,6 +107,28 @@ fn a_token_without_a_type_or_a_life_is_used_with_a_remark() {
     assert_eq!((issued.life, issued.oddities.len()), (DEFAULT_LIFE, 2));
     let plain = read(&answer(200, r#"{"access_token":"A","token_type":"bEARER","expires_in":9}"#)).unwrap();
     assert_eq!((plain.life, plain.oddities.len()), (Duration::from_secs(9), 0));
+}
+
+#[test]
+fn the_grants_end_is_read_by_every_name_that_servers_have_for_it() {
+    let told = |more: &str| {
+        let body = format!(r#"{{"access_token":"A","token_type":"Bearer","expires_in":9{more}}}"#);
+        read(&answer(200, &body)).unwrap().grant_life.map(|life| life.as_secs())
+    };
+    for (more, expected) in [
+        ("", None),
+        (r#","authorization_expires_in":7"#, Some(7)),
+        (r#","refresh_token_timeout":"7""#, Some(7)),
+        (r#","refresh_token_expires_in":7.0"#, Some(7)),
+        (r#","refresh_expires_in":7"#, Some(7)),
+        (r#","authorization_expires_in":9,"refresh_token_timeout":7"#, Some(7)),
+        // Keycloak's offline tokens.
+        (r#","refresh_expires_in":0"#, None),
+        (r#","refresh_token_expires_in":-1"#, None),
+        (r#","refresh_token_expires_in":[]"#, None),
+    ] {
+        assert_eq!(told(more), expected, "{more}");
+    }
 }
 
 #[test]

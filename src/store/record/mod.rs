@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Intent, Record, Refusal, SavedToken};
+use super::{GrantEnd, Intent, Record, Refusal, SavedToken};
 use crate::clock::Moment;
 use crate::secret::{AccessTokenText, Fingerprint, RefreshToken};
 
@@ -83,6 +83,8 @@ struct RecordForm<'a> {
     #[serde(default)]
     quiet_redeems: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    grant_end: Option<GrantEndForm>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     intent: Option<IntentForm<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refused: Option<RefusalForm<'a>>,
@@ -100,6 +102,7 @@ impl<'a> From<&'a Record> for RecordForm<'a> {
             access_token: record.access_token.as_ref().map(SavedTokenForm::from),
             seeds: Cow::Borrowed(&record.seeds),
             quiet_redeems: record.quiet_redeems,
+            grant_end: record.grant_end.map(GrantEndForm::from),
             intent: record.intent.as_ref().map(IntentForm::from),
             refused: record.refused.as_ref().map(RefusalForm::from),
         }
@@ -120,6 +123,7 @@ impl RecordForm<'_> {
             access_token: self.access_token.map(SavedToken::from),
             seeds: self.seeds.into_owned(),
             quiet_redeems: self.quiet_redeems,
+            grant_end: self.grant_end.map(GrantEnd::from),
             intent: self.intent.map(Intent::from),
             refused: self.refused.map(Refusal::from),
         })
@@ -173,6 +177,26 @@ impl From<Moment> for MomentForm {
 impl From<MomentForm> for Moment {
     fn from(MomentForm { boot, wall }: MomentForm) -> Self {
         Self { boot, wall }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct GrantEndForm {
+    #[serde(with = "seconds")]
+    told: Duration,
+    #[serde(with = "seconds")]
+    at: Duration,
+}
+
+impl From<GrantEnd> for GrantEndForm {
+    fn from(GrantEnd { told, at }: GrantEnd) -> Self {
+        Self { told, at }
+    }
+}
+
+impl From<GrantEndForm> for GrantEnd {
+    fn from(GrantEndForm { told, at }: GrantEndForm) -> Self {
+        Self { told, at }
     }
 }
 

@@ -57,6 +57,7 @@ impl Draw {
             }),
             seeds: (0..self.below(33)).map(|_| Fingerprint::of(&self.text())).collect(),
             quiet_redeems: self.next() as u32,
+            grant_end: self.maybe(|draw| GrantEnd { told: draw.span(), at: draw.span() }),
             intent: self.maybe(|draw| Intent {
                 presented: Fingerprint::of(&draw.text()),
                 holder: draw.text(),
@@ -103,6 +104,7 @@ fn the_form_is_the_documented_one() {
             },
             "seeds": [Fingerprint::of("seed")],
             "quiet_redeems": 2,
+            "grant_end": {"told": "4.000000000", "at": "8.000000000"},
             "intent": {"presented": fingerprint, "holder": "1", "started": "5.000000000"},
             "refused": {"reason": "rejected", "presented": fingerprint, "at": "6.000000000"},
         })
