@@ -15,7 +15,10 @@ pub fn record(data: &[u8]) {
     let there = members.as_ref().and_then(|members| members.text("refresh_token"));
     match decode(data) {
         Ok(record) => {
-            assert_eq!(record.refresh_token.as_ref().map(RefreshToken::expose), there, "one was lost");
+            // A member that is passed over may hold what another reader stumbles at.
+            if members.is_some() {
+                assert_eq!(record.refresh_token.as_ref().map(RefreshToken::expose), there, "one was lost");
+            }
             let bytes = encode(&record).unwrap();
             let again = decode(&bytes).expect("what was written is read");
             assert_eq!(again, record);
