@@ -36,5 +36,8 @@ mod operating;
 /// The real program between a real server and a real upstream: load, outages, kills, reload, and what it never tells.
 mod running;
 
+/// Everything that is known to go wrong, and the tests that show what becomes of it.
+mod failures;
+
 /// Absences that hold: who may know whom, and where time, TOML and secrets are read.
 mod layers;

@@ -16,6 +16,7 @@ use bearerd::grant::status::{Board, Problem, State, Status};
 use bearerd::metrics::{METRICS, Shard};
 use bearerd::proxy::error::Code;
 use bearerd::proxy::guard::{Guard, Params};
+use bearerd::store::GrantEnd;
 use bearerd::token::GrantName;
 use http::{Method, StatusCode};
 use tokio::net::TcpListener;
@@ -224,6 +225,7 @@ async fn every_metric_of_the_table_is_scraped_and_no_other() {
     let stage = stage().await;
     let mut status = usable(State::Active);
     (status.next_attempt, status.last_success) = (Some(NOW), Some(NOW));
+    status.grant_end = Some(GrantEnd { told: NOW.wall, at: NOW.wall });
     status.totals.attempts.insert(("startup", "success"), 3);
     stage.board.post(status);
     stage.shard.rejected(Code::NoRoute);

@@ -6,6 +6,7 @@ mod failures;
 mod faults;
 mod oddities;
 mod proofs;
+mod strangers;
 mod verdicts;
 
 use bearerd::grant::status::State;

@@ -1,5 +1,7 @@
 //! /api/v1/status: everything as JSON, for the command and for scripts.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{Grant, Overview};
@@ -43,6 +45,7 @@ fn grant(Grant { name, board, used }: &Grant) -> Value {
         "since": status.since.rfc3339(),
         "expires": at(status.expires),
         "obtained": at(status.obtained),
+        "grant_ends": status.grant_end.map(|end| Moment { boot: Duration::ZERO, wall: end.at }.rfc3339()),
         "next_attempt": at(status.next_attempt),
         "last_success": at(status.last_success),
         "consecutive_failures": status.consecutive_failures,

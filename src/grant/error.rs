@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::status::Problem;
+use super::wire::printable;
 use crate::store::StoreError;
 
 /// Why a refresh brought no token.
@@ -50,6 +51,16 @@ impl RefreshError {
         Self { class, code, sentence: sentence.into(), http_status: None }
     }
 
+    /// That whoever answered at the server's address could not prove to be the server: no time mends that by itself.
+    #[must_use]
+    pub fn untrusted(why: &str) -> Self {
+        let sentence = format!(
+            "{}. Nothing was sent. Mend the authorization server's certificate, or name who issued it in `ca_file`.",
+            printable(why)
+        );
+        Self::new(Class::Misconfigured, "tls_verify", sentence)
+    }
+
     /// The same, told by an answer with this status.
     #[must_use]
     pub fn answered(self, status: http::StatusCode) -> Self {
@@ -61,6 +72,7 @@ impl RefreshError {
     pub fn outcome(&self) -> &'static str {
         match self.class {
             Class::NotSent => "network",
+            Class::Misconfigured if self.code == "tls_verify" => "network",
             Class::Busy { .. } => "rate_limited",
             Class::Unanswered if self.http_status.is_some_and(|status| status >= 400) => "server_error",
             Class::Unanswered => "timeout",

@@ -88,6 +88,7 @@ fn begin(
         dpop_key: None,
         seeds,
         quiet_redeems: 0,
+        grant_end: None,
         intent: None,
         refused: None,
         exported: None,

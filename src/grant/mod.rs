@@ -1,6 +1,7 @@
 //! Keeps one grant alive: the control plane's half of the program.
 
 pub mod client_auth;
+pub mod end;
 pub mod endpoint;
 pub mod error;
 pub mod lineage;

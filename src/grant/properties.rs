@@ -77,6 +77,7 @@ prop_compose! {
             dpop_key: None,
             seeds: seeds.into_iter().map(|number| seed(number).fingerprint()).collect(),
             quiet_redeems: 0,
+            grant_end: None,
             intent: None,
             refused: None,
             exported: None,

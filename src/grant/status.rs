@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::clock::Moment;
+use crate::store::GrantEnd;
 
 /// How many refreshes the history keeps.
 pub const HISTORY: usize = 20;
@@ -73,6 +74,8 @@ pub struct Status {
     pub obtained: Option<Moment>,
     /// Counts the tokens published in this process.
     pub generation: u64,
+    /// When the grant ends by itself, if the server says so.
+    pub grant_end: Option<GrantEnd>,
     /// When the next attempt is due; none while nothing is planned.
     pub next_attempt: Option<Moment>,
     /// When a refresh last succeeded.
@@ -153,6 +156,7 @@ impl Status {
             expires: None,
             obtained: None,
             generation: 0,
+            grant_end: None,
             next_attempt: None,
             last_success: None,
             consecutive_failures: 0,

@@ -3,20 +3,26 @@
 //! An answer is read in a fixed order. [`salvage`] finds a new refresh token in whatever came, however broken; only
 //! when that is saved does [`read`] look at anything else, so that no oddity of the rest can lose it.
 
+mod life;
 mod metadata;
+mod told;
 
+use std::fmt;
 use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use serde_json::Value;
 
+use self::life::{Life, life};
 pub use self::metadata::{Metadata, is_trustworthy, read_metadata};
+use self::told::Secrets;
+pub use self::told::Told;
 use super::Dpop;
 use super::error::{Class, RefreshError};
 use super::schedule::{DEFAULT_LIFE, LONGEST_RETRY_AFTER};
 use crate::dpop::Refusal;
-use crate::secret::{AccessTokenText, ClientSecret, RefreshToken};
+use crate::secret::{AccessTokenText, RefreshToken};
 
 /// How much of a server's text is shown to people (R65).
 const SHOWN: usize = 200;
@@ -65,7 +71,7 @@ pub fn form_encode(text: &str) -> String {
 }
 
 /// An answer of the token endpoint: bytes only.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
@@ -77,6 +83,13 @@ pub struct Answer {
     pub complete: bool,
 }
 
+/// Nothing of what the server said: any of it may be a token.
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Answer({}, {} bytes)", self.status, self.body.len())
+    }
+}
+
 /// What a good answer gives.
 #[derive(Clone, Debug)]
 pub struct Issued {
@@ -86,54 +99,10 @@ pub struct Issued {
     pub bound: bool,
     /// How long it lives, from before the request was sent.
     pub life: Duration,
+    /// How long the grant lives, or its refresh token if nobody uses it, where the server says so (R37).
+    pub grant_life: Option<Duration>,
     /// What was odd, for the log.
     pub oddities: Vec<&'static str>,
-}
-
-/// The secrets that a token request told the server, and that its answer may quote.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Told<'a> {
-    /// The refresh token that was presented.
-    pub refresh_token: Option<&'a RefreshToken>,
-    /// All else: client secrets, keys, assertions.
-    pub others: &'a [ClientSecret],
-}
-
-impl Told<'_> {
-    /// A text of the server's without them: before it is cut, or half of one could be left. Of what was signed for the
-    /// one request nobody has kept a copy: whatever looks like a JWT goes, too.
-    fn scrub(self, text: &str) -> String {
-        let others = self.others.iter().map(|secret| (secret.expose(), "[client secret]"));
-        let refresh_token = self.refresh_token.map(|token| (token.expose(), "[refresh token]"));
-        let mut scrubbed = text.to_owned();
-        for (secret, name) in refresh_token.into_iter().chain(others) {
-            if !secret.is_empty() {
-                scrubbed = scrubbed.replace(secret, name);
-                scrubbed = scrubbed.replace(&form_encode(secret), name);
-            }
-        }
-        without_jwts(&scrubbed)
-    }
-}
-
-/// Without anything that begins as the JSON of a JWT's header does in base64.
-fn without_jwts(text: &str) -> String {
-    let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let mut rest = text;
-    let mut kept = String::with_capacity(text.len());
-    while let Some((before, after)) = rest.split_once("eyJ") {
-        kept.push_str(before);
-        let end = after.find(|c| !is_part(c)).unwrap_or(after.len());
-        let (jwt, behind) = after.split_at(end);
-        if jwt.contains('.') {
-            kept.push_str("[JWT]");
-        } else {
-            kept.extend(["eyJ", jwt]);
-        }
-        rest = behind;
-    }
-    kept.push_str(rest);
-    kept
 }
 
 /// Finds a refresh token in an answer, however broken the rest (R31). Blank ones are none (R32).
@@ -158,11 +127,12 @@ pub fn salvage(answer: &Answer) -> Option<RefreshToken> {
 /// that quotes in its error what it was `told` is not repeated.
 pub fn read(answer: &Answer, told: Told<'_>, dpop: Dpop) -> Result<Issued, RefreshError> {
     let members = Members::of(answer);
-    let error = members.as_ref().and_then(|members| OauthError::of(members, told));
+    let secrets = secrets(told, members.as_ref());
+    let error = members.as_ref().and_then(OauthError::of);
     if answer.status.is_success() && error.is_none() {
-        return read_token(answer, members.as_ref(), dpop);
+        return read_token(answer, members.as_ref(), &secrets, dpop);
     }
-    Err(refusal(answer, error, told).answered(answer.status))
+    Err(refusal(answer, error, told.refresh_token.is_some(), &secrets).answered(answer.status))
 }
 
 /// Whether the server refused the client, and nothing else: with another of its secrets it may be taken (R29).
@@ -179,7 +149,21 @@ pub fn refuses_proof(answer: &Answer) -> Option<Refusal> {
     Refusal::of(&Members::of(answer).filter(|_| refused)?.text("error")?)
 }
 
-fn read_token(answer: &Answer, members: Option<&Members>, dpop: Dpop) -> Result<Issued, RefreshError> {
+/// What must not be shown of an answer: what the server was told, and what it gave.
+fn secrets<'a>(told: Told<'a>, members: Option<&'a Members>) -> Secrets<'a> {
+    let given = |name| members.and_then(|members| members.get(name)?.as_str());
+    told.secrets()
+        .and(given("refresh_token"), "[refresh token]")
+        .and(given("access_token"), "[access token]")
+        .and(given("id_token"), "[JWT]")
+}
+
+fn read_token(
+    answer: &Answer,
+    members: Option<&Members>,
+    secrets: &Secrets<'_>,
+    dpop: Dpop,
+) -> Result<Issued, RefreshError> {
     let unusable = |sentence: &str| {
         // Cut off or garbled: the server has processed the request, and what it did we do not know.
         let class = if answer.complete && members.is_some() { Class::Unusable } else { Class::Unanswered };
@@ -198,8 +182,9 @@ fn read_token(answer: &Answer, members: Option<&Members>, dpop: Dpop) -> Result<
         Value::Null => oddities.push("token_type is missing; taken for Bearer"),
         kind => {
             // What is no text may hold anything.
-            let kind =
-                kind.as_str().map_or_else(|| "no text".to_owned(), |kind| format!("`{}`", printable(kind)));
+            let kind = kind
+                .as_str()
+                .map_or_else(|| "no text".to_owned(), |kind| format!("`{}`", secrets.shown(kind)));
             return Err(unusable(&format!(
                 "The token endpoint issued a token whose type is {kind}, which may not be used as a bearer token."
             )));
@@ -222,7 +207,8 @@ fn read_token(answer: &Answer, members: Option<&Members>, dpop: Dpop) -> Result<
         }
         Life::None => return Err(unusable("The token endpoint issued a token that has expired already.")),
     };
-    Ok(Issued { access_token: AccessTokenText::new(text), bound, life, oddities })
+    let grant_life = life::of_grant(members);
+    Ok(Issued { access_token: AccessTokenText::new(text), bound, life, grant_life, oddities })
 }
 
 /// A token that is bound to a key where none may be, or the other way round: the two sides have to agree.
@@ -237,35 +223,16 @@ fn of_other_kind(bound: bool) -> RefreshError {
     RefreshError::new(Class::Misconfigured, "token_binding_wrong", sentence)
 }
 
-/// What `expires_in` says.
-#[derive(Debug, PartialEq)]
-enum Life {
-    Seconds(Duration),
-    Unknown,
-    None,
-}
-
-/// An integer, a float, or either in quotes (R9); zero and less are no life, anything else is unknown.
-fn life(value: Option<&Value>) -> Life {
-    let seconds = match value {
-        Some(Value::Number(number)) => number.as_f64(),
-        Some(Value::String(text)) => text.trim().parse::<f64>().ok(),
-        _ => None,
-    };
-    match seconds {
-        Some(seconds) if seconds.is_nan() => Life::Unknown,
-        Some(seconds) if seconds <= 0.0 => Life::None,
-        // Larger than any clock: as long as can be told.
-        Some(seconds) => Life::Seconds(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)),
-        None => Life::Unknown,
-    }
-}
-
 /// What an error answer means.
-fn refusal(answer: &Answer, error: Option<OauthError>, told: Told<'_>) -> RefreshError {
+fn refusal(
+    answer: &Answer,
+    error: Option<OauthError>,
+    of_refresh_token: bool,
+    secrets: &Secrets<'_>,
+) -> RefreshError {
     let status = answer.status;
     if status.is_redirection() {
-        return redirected(&answer.headers);
+        return redirected(&answer.headers, secrets);
     }
     if status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE {
         return busy(status, retry_after(&answer.headers));
@@ -280,7 +247,7 @@ fn refusal(answer: &Answer, error: Option<OauthError>, told: Told<'_>) -> Refres
         );
     }
     match error {
-        Some(error) => error.verdict(answer, told.refresh_token.is_some()),
+        Some(error) => error.verdict(answer, of_refresh_token, secrets),
         None if [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED].contains(&status) => {
             RefreshError::new(
                 Class::Misconfigured,
@@ -300,22 +267,19 @@ fn refusal(answer: &Answer, error: Option<OauthError>, told: Told<'_>) -> Refres
     }
 }
 
-fn redirected(headers: &HeaderMap) -> RefreshError {
-    let location = headers.get(LOCATION).and_then(|value| value.to_str().ok()).map(shown_location);
+fn redirected(headers: &HeaderMap, secrets: &Secrets<'_>) -> RefreshError {
+    let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
+    // Without the query: that is where a server would echo something.
+    let place = location.map(|location| location.split(['?', '#']).next().unwrap_or(location));
     RefreshError::new(
         Class::Misconfigured,
         "token_endpoint_redirects",
         format!(
             "The token endpoint redirects to {}; a redirect is never followed with a refresh token. Configure that \
              server's public name, and `connect_to` if it must be reached by another address.",
-            location.as_deref().unwrap_or("an unreadable Location"),
+            place.map_or_else(|| "an unreadable Location".to_owned(), |place| secrets.shown(place)),
         ),
     )
-}
-
-/// A Location without query: that is where a server would echo something.
-fn shown_location(location: &str) -> String {
-    printable(location.split(['?', '#']).next().unwrap_or(location))
 }
 
 fn busy(status: StatusCode, retry_after: Option<Duration>) -> RefreshError {
@@ -329,13 +293,13 @@ fn busy(status: StatusCode, retry_after: Option<Duration>) -> RefreshError {
 /// `Retry-After` in seconds; a date is read against the answer's own `Date`, so that no clock of ours matters.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let span = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let at = httpdate::parse_http_date(text).ok()?;
-            let sent = httpdate::parse_http_date(headers.get("date")?.to_str().ok()?).ok()?;
-            at.duration_since(sent).unwrap_or_default()
-        }
+    let span = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // A number that is larger than any of ours means "much later", too.
+        text.parse().map_or(Duration::MAX, Duration::from_secs)
+    } else {
+        let at = httpdate::parse_http_date(text).ok()?;
+        let sent = httpdate::parse_http_date(headers.get("date")?.to_str().ok()?).ok()?;
+        at.duration_since(sent).unwrap_or_default()
     };
     Some(span.min(LONGEST_RETRY_AFTER))
 }
@@ -347,20 +311,21 @@ struct OauthError {
 }
 
 impl OauthError {
-    fn of(members: &Members, told: Told<'_>) -> Option<Self> {
+    fn of(members: &Members) -> Option<Self> {
         let error = members.text("error").filter(|error| !error.is_empty())?;
-        let description = members.text("error_description").map(|text| told.scrub(&text));
-        Some(Self { error: told.scrub(&error), description })
+        Some(Self { error, description: members.text("error_description") })
     }
 
-    fn verdict(&self, answer: &Answer, of_refresh_token: bool) -> RefreshError {
+    fn verdict(&self, answer: &Answer, of_refresh_token: bool, secrets: &Secrets<'_>) -> RefreshError {
         let told = match &self.description {
-            Some(description) => format!("`{}` ({})", printable(&self.error), printable(description)),
-            None => format!("`{}`", printable(&self.error)),
+            Some(description) => {
+                format!("`{}` ({})", secrets.shown(&self.error), secrets.shown(description))
+            }
+            None => format!("`{}`", secrets.shown(&self.error)),
         };
         match self.error.as_str() {
             // There is nothing to sign in to: whoever makes the assertion has to make another.
-            "invalid_grant" if !of_refresh_token => RefreshError::new(
+            "invalid_grant" | "bad_refresh_token" if !of_refresh_token => RefreshError::new(
                 Class::Misconfigured,
                 "assertion_rejected",
                 format!(
@@ -433,12 +398,16 @@ impl Members {
         }
     }
 
-    /// A form is believed only if it names a member that we look for: almost any text is a form.
+    /// A form is believed only if its names could be some, and one is a member that we look for: almost any text is a
+    /// form, also JSON with an address in it that was cut off.
     fn of_form(body: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(body).ok()?.trim();
         let mut members = serde_json::Map::new();
         for pair in text.split('&') {
             let (name, value) = pair.split_once('=')?;
+            if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"*-._%+".contains(&byte)) {
+                return None;
+            }
             members.insert(form_decode(name)?, Value::String(form_decode(value)?));
         }
         let known = ["access_token", "refresh_token", "error"];
@@ -471,8 +440,34 @@ fn scan(body: &[u8], name: &str) -> Option<String> {
     let kept: zeroize::Zeroizing<Vec<u8>> =
         body.iter().copied().filter(|byte| *byte != 0).collect::<Vec<_>>().into();
     let text = String::from_utf8_lossy(&kept);
+    let text = text.trim_start_matches('\u{feff}').trim_start();
     let key = format!("\"{name}\"");
-    text.match_indices(&key).filter_map(|(at, _)| scan_value(text.get(at + key.len()..)?)).last()
+    let places: Vec<usize> = if text.starts_with('{') {
+        // Its own members only: what is deeper belongs to something else.
+        outermost_strings(text)
+            .filter(|at| text.get(*at..).is_some_and(|rest| rest.starts_with(&key)))
+            .collect()
+    } else {
+        text.match_indices(&key).map(|(at, _)| at).collect()
+    };
+    places.into_iter().rev().find_map(|at| scan_value(text.get(at + key.len()..)?))
+}
+
+/// Where strings begin in the outermost objects of a text.
+fn outermost_strings(text: &str) -> impl Iterator<Item = usize> {
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    text.bytes().enumerate().filter_map(move |(at, byte)| {
+        let begins = byte == b'"' && !quoted && depth == 1;
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' if !quoted => depth += 1,
+            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        begins.then_some(at)
+    })
 }
 
 /// `: "…"` with the closing quote there; the JSON parser does the unescaping.

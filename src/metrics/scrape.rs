@@ -185,6 +185,10 @@ fn of_grant(name: &str, grant: &str, status: &Status, into: &mut MetricEncoder<'
     match name {
         "bearerd_access_token_expiry_timestamp_seconds" => at(status.expires),
         "bearerd_access_token_issued_timestamp_seconds" => at(status.obtained),
+        "bearerd_grant_end_timestamp_seconds" => match status.grant_end {
+            Some(end) => gauge(into, labels(), end.at.as_secs_f64()),
+            None => Ok(()),
+        },
         "bearerd_next_refresh_timestamp_seconds" => at(status.next_attempt),
         "bearerd_refresh_last_success_timestamp_seconds" => at(status.last_success),
         "bearerd_grant_state" => State::ALL.into_iter().try_for_each(|state| {

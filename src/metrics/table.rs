@@ -37,6 +37,7 @@ pub const METRICS: &[Metric] = &[
     gauge("bearerd_grant_state", "1 for the state that the grant is in, 0 for the others"),
     gauge("bearerd_access_token_expiry_timestamp_seconds", "When the access token counts as expired"),
     gauge("bearerd_access_token_issued_timestamp_seconds", "When the access token was asked for"),
+    gauge("bearerd_grant_end_timestamp_seconds", "When the grant ends by itself, where the server says so"),
     gauge("bearerd_next_refresh_timestamp_seconds", "When the next refresh is due"),
     counter("bearerd_refresh_attempts", "Attempts to refresh, by why and how they ended"),
     histogram("bearerd_refresh_duration_seconds", "How long attempts took"),

@@ -7,7 +7,7 @@ use crate::dpop::Refusal;
 
 /// Whether a 401 with these headers may be taken to mean the token, so that another one may help: unless the scheme of
 /// the token names another error than `invalid_token` (RFC 6750 §3.1), such as a scope that no token will have.
-pub(super) fn refuses_token(headers: &HeaderMap) -> bool {
+pub(crate) fn refuses_token(headers: &HeaderMap) -> bool {
     let ours: Vec<Challenge> = challenges(headers).into_iter().filter(Challenge::is_of_a_token).collect();
     let is_about_token =
         |challenge: &Challenge| challenge.error.as_deref().is_none_or(|error| error == "invalid_token");
@@ -36,9 +36,11 @@ impl Challenge {
 /// The challenges, in order: several may stand in one field, and several fields in one head.
 fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
     let mut found: Vec<Challenge> = Vec::new();
-    for value in headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()) {
+    for value in headers.get_all(WWW_AUTHENTICATE) {
+        // A realm may be in any letters; what is looked for is in ASCII.
+        let value = String::from_utf8_lossy(value.as_bytes());
         let before = found.len();
-        for item in items(value) {
+        for item in items(&value) {
             let parameters = match begun(item) {
                 Some((scheme, first)) => {
                     found.push(Challenge { scheme: scheme.to_ascii_lowercase(), error: None });
@@ -76,10 +78,10 @@ fn begun(item: &str) -> Option<(&str, &str)> {
     (!word.contains('=') && !rest.starts_with('=')).then_some((word, rest))
 }
 
-/// The value of the parameter of this name, if the item is that.
+/// The value of the parameter of this name, if the item is that, and no token68 that looks like one without a value.
 fn parameter(item: &str, name: &str) -> Option<String> {
     let (found, value) = item.split_once('=')?;
-    let value = value.trim();
+    let value = Some(value.trim()).filter(|value| !value.trim_matches('=').is_empty())?;
     let inner = value.strip_prefix('"').map(|inner| inner.strip_suffix('"').unwrap_or(inner));
     let plain = inner.map_or_else(|| value.to_owned(), unescaped);
     found.trim().eq_ignore_ascii_case(name).then_some(plain)
@@ -103,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_401_means_the_token_unless_its_own_scheme_names_another_error() {
-        let rows: [(&[&str], bool); 21] = [
+        let rows: [(&[&str], bool); 24] = [
             (&[], true),
             (&["Bearer"], true),
             (&["bearer realm=\"api\""], true),
@@ -130,6 +132,9 @@ mod tests {
             (&[",, ,"], true),
             (&["Bearer error_description=\"error=\\\"insufficient_scope\\\"\""], true),
             (&["="], true),
+            (&["Bearer realm=\"réservé\", error=\"insufficient_scope\""], false),
+            (&["Bearer error=", "Basic error=\"x\""], true),
+            (&["Bearer error=="], true),
         ];
         for (values, expected) in rows {
             let mut headers = HeaderMap::new();

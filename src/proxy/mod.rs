@@ -3,7 +3,7 @@
 mod authorize;
 pub mod body;
 pub mod carrying;
-mod challenge;
+pub(crate) mod challenge;
 pub mod connection;
 pub mod error;
 mod grpc;

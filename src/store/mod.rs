@@ -3,7 +3,7 @@
 mod file;
 mod keyring;
 pub mod memory;
-mod record;
+pub(crate) mod record;
 #[cfg(test)]
 mod sample;
 mod seal;
@@ -165,6 +165,8 @@ pub struct Record {
     pub seeds: Vec<Fingerprint>,
     /// How many redeems in a row brought no new refresh token.
     pub quiet_redeems: u32,
+    /// When the server says that the grant ends (R37).
+    pub grant_end: Option<GrantEnd>,
     /// A refresh token that was presented, or was about to be, and the answer has not been saved (R40).
     pub intent: Option<Intent>,
     /// The authorization server refused the grant (R52).
@@ -186,6 +188,15 @@ pub struct SavedToken {
     pub expires: Moment,
     /// Which boot the boot times belong to.
     pub boot_id: String,
+}
+
+/// When a grant ends, by the wall clock since the Unix epoch: it is told in days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrantEnd {
+    /// When a server first told this end.
+    pub told: Duration,
+    /// The end.
+    pub at: Duration,
 }
 
 /// "This refresh token is about to be presented", written before it touches the wire (R40).

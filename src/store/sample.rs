@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Exported, Intent, Record, Refusal, SavedToken};
+use super::{Exported, GrantEnd, Intent, Record, Refusal, SavedToken};
 use crate::clock::Moment;
 use crate::secret::{AccessTokenText, DpopKey, Fingerprint, RefreshToken};
 
@@ -25,6 +25,7 @@ pub(super) fn record(generation: u64) -> Record {
         dpop_key: None,
         seeds: vec![Fingerprint::of("seed")],
         quiet_redeems: 2,
+        grant_end: None,
         intent: None,
         refused: None,
         exported: None,
@@ -38,6 +39,7 @@ pub(super) fn full(generation: u64) -> Record {
     Record {
         access_token: record.access_token.clone().map(|token| SavedToken { bound: true, ..token }),
         dpop_key: Some(DpopKey::new(format!("key-{generation}"))),
+        grant_end: Some(GrantEnd { told: Duration::from_secs(4), at: Duration::from_secs(8) }),
         intent: Some(intent(&format!("refresh-{generation}"), "1")),
         exported: Some(Exported { to: "/a/grant.json".to_owned(), at: Duration::from_secs(7) }),
         refused: Some(Refusal { reason: "rejected".to_owned(), presented, at: Duration::from_secs(6) }),

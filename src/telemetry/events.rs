@@ -31,6 +31,7 @@ pub const EVENTS: &[Event] = &[
         "intent_found",
         "An earlier holder presented the refresh token and did not live to save the answer.",
     ),
+    event("grant_ends_soon", "The server says that the grant ends within two weeks, three days or one."),
     event("answer_odd", "The token endpoint's answer was used, though something about it was odd."),
     event("request", "A request was answered (`log.access`)."),
     event("config_reloaded", "A new configuration is in use."),

@@ -17,13 +17,15 @@ use super::{CONNECT, LARGEST_ANSWER};
 use crate::clock::{self, Clock};
 use crate::grant::wire::Answer;
 use crate::net;
-use crate::tls::{Alpn, Tls};
+use crate::tls::{self, Alpn, Tls};
 
 /// How a redeem ended: bytes only, no judgement.
 #[derive(Debug)]
 pub enum Redeemed {
     /// Not one byte of the request left: it is safe to try again. Says why.
     NotSent(String),
+    /// Nor did one here: whoever answered could not prove to be the server. Says why.
+    Untrusted(String),
     /// Something left, and no answer came: the server may have rotated. Says why.
     Unanswered(String),
     /// An answer came, perhaps cut off.
@@ -64,7 +66,7 @@ impl Exchange<'_> {
     async fn attempt(mut self, written: Written, deadline: tokio::time::Instant) -> Redeemed {
         let stream = match self.connect(&written).await {
             Ok(stream) => stream,
-            Err(why) => return Redeemed::NotSent(why),
+            Err(unreached) => return unreached,
         };
         let (mut sender, connection) = match lenient().handshake(TokioIo::new(stream)).await {
             Ok(parts) => parts,
@@ -102,7 +104,7 @@ impl Exchange<'_> {
         Ok(request)
     }
 
-    async fn connect(&self, written: &Written) -> Result<Counted<Stream>, String> {
+    async fn connect(&self, written: &Written) -> Result<Counted<Stream>, Redeemed> {
         let secure = self.uri.scheme_str() == Some("https");
         let host = self.uri.host().unwrap_or_default().trim_matches(['[', ']']);
         let port = self.uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
@@ -110,18 +112,21 @@ impl Exchange<'_> {
         let deadline = self.clock.now().plus(self.timeout);
         let socket = net::dial(to, at, CONNECT.min(self.timeout))
             .await
-            .map_err(|error| format!("cannot connect to {to} port {at}: {error}"))?;
+            .map_err(|error| Redeemed::NotSent(format!("cannot connect to {to} port {at}: {error}")))?;
         let gated = Gated::new(socket, deadline, self.clock.clone());
         if !secure {
             return Ok(Counted::new(Stream::Plain(gated), written.clone()));
         }
         let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| format!("`{host}` cannot be in a certificate"))?;
+            .map_err(|_| Redeemed::NotSent(format!("`{host}` cannot be in a certificate")))?;
         let handshake = self.tls.connector(Alpn::Http1).connect(name, gated);
         match tokio::time::timeout_at(clock::in_(CONNECT), handshake).await {
             Ok(Ok(stream)) => Ok(Counted::new(Stream::Tls(Box::new(stream)), written.clone())),
-            Ok(Err(error)) => Err(format!("TLS with {host} failed: {error}")),
-            Err(_elapsed) => Err(format!("TLS with {host} took too long")),
+            Ok(Err(error)) if tls::is_about_certificate(&error) => {
+                Err(Redeemed::Untrusted(format!("TLS with {host} failed: {error}")))
+            }
+            Ok(Err(error)) => Err(Redeemed::NotSent(format!("TLS with {host} failed: {error}"))),
+            Err(_elapsed) => Err(Redeemed::NotSent(format!("TLS with {host} took too long"))),
         }
     }
 }

@@ -136,6 +136,7 @@ impl HttpEndpoint {
         match exchange.run().await {
             Redeemed::Answer(answer) if answer.complete => Ok(answer),
             Redeemed::Answer(_) => Err(unreachable("the answer was cut off")),
+            Redeemed::Untrusted(why) => Err(RefreshError::untrusted(&why)),
             Redeemed::NotSent(why) | Redeemed::Unanswered(why) => Err(unreachable(&why)),
         }
     }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use super::super::end;
 use super::super::error::{Class, RefreshError};
 use super::super::status::{Attempt, Board, HISTORY, Problem, State, Status, Totals};
 use super::Done;
 use crate::clock::Moment;
 use crate::secret::RefreshToken;
-use crate::store::{Intent, Record, StoreError};
+use crate::store::{GrantEnd, Intent, Record, StoreError};
 use crate::token::{Absent, AbsentReason, GrantName};
 
 /// Keeps the status of one grant and tells about it.
@@ -19,6 +20,8 @@ pub(super) struct Desk {
     failed: Option<(Class, Problem)>,
     /// Why the last write to the store failed; none after one that succeeded.
     store_problem: Option<Problem>,
+    /// Of how many of the warnings before the grant's end people have been told.
+    warned: usize,
 }
 
 /// What the refresher knows at this moment.
@@ -36,7 +39,7 @@ pub(super) struct View {
 impl Desk {
     pub(super) fn new(grant: GrantName, board: Board) -> Self {
         let status = Status::clone(&board.look());
-        Self { grant, board, status, failed: None, store_problem: None }
+        Self { grant, board, status, failed: None, store_problem: None, warned: 0 }
     }
 
     /// Whether an error is of the kind of the last one: then it is told once, and waits grow.
@@ -122,8 +125,25 @@ impl Desk {
     /// Another process, or an earlier start, left a good token.
     pub(super) fn adopted(&mut self, record: &Record) {
         self.status.settled = true;
+        self.grant_ends(record.grant_end);
         let (grant, generation) = (&self.grant, record.generation);
         tracing::info!(event = "grant_adopted", %grant, generation, refresh_token = shown(record), "Took up the stored access token of grant {grant}");
+    }
+
+    /// What is known of the grant's end.
+    pub(super) fn grant_ends(&mut self, end: Option<GrantEnd>) {
+        self.status.grant_end = end;
+    }
+
+    /// Warns once as the end comes within two weeks, three days and one: only a sign-in puts it off.
+    fn warn_of_the_end(&mut self, now: Moment) {
+        let Some(end) = self.status.grant_end else { return };
+        let due = end::warnings_due(end, now);
+        if due > self.warned {
+            let (grant, at) = (&self.grant, Moment { wall: end.at, ..now }.rfc3339());
+            tracing::warn!(event = "grant_ends_soon", %grant, at, "Grant {grant} ends at {at}: sign in again before, or provide a new seed");
+        }
+        self.warned = due;
     }
 
     /// A new refresh token is on durable storage.
@@ -172,6 +192,7 @@ impl Desk {
 
     /// Posts a snapshot; returns what readers are told when there is no token.
     pub(super) fn post(&mut self, view: View) -> Absent {
+        self.warn_of_the_end(view.now);
         let state = self.state(&view);
         let status = &mut self.status;
         status.settled |= view.usable;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::end;
 use super::super::endpoint::Redeemed;
 use super::super::error::{Class, RefreshError};
 use super::super::lineage::{self, Line};
@@ -44,6 +45,7 @@ impl Refresher {
         let seed = self.seed().await;
         self.used.seed = seed.as_ref().map(RefreshToken::fingerprint);
         let record = self.line(&mut txn, seed.as_ref()).await?;
+        self.desk.grant_ends(record.grant_end);
         let key = self.proof_key(&record)?;
         if self.take_up(&record) && !self.due.has_come(self.clock.now()) {
             self.desk.adopted(&record);
@@ -59,6 +61,10 @@ impl Refresher {
                     "token_endpoint_unreachable",
                     format!("The token endpoint was not reached: {}.", wire::printable(&why)),
                 ))
+            }
+            Redeemed::Untrusted(why) => {
+                self.take_back(txn).await;
+                Err(RefreshError::untrusted(&why))
             }
             Redeemed::Unanswered(why) => {
                 self.in_doubt = self.presents(&record).map(RefreshToken::fingerprint);
@@ -252,6 +258,7 @@ impl Refresher {
         self.desk.oddities(&issued.oddities);
         let expires = schedule::expiry(asked, issued.life);
         record = with_token(record, &issued, asked, expires, self.clock.boot_id(), rotated);
+        self.desk.grant_ends(record.grant_end);
         let token = record.access_token.clone();
         if !saved {
             self.hold(txn, record, issued.life);
@@ -365,6 +372,7 @@ fn with_token(
         generation: record.generation + 1,
         access_token: Some(saved),
         quiet_redeems: if rotated { 0 } else { record.quiet_redeems.saturating_add(1) },
+        grant_end: end::told(record.grant_end, asked, issued.grant_life),
         intent: None,
         refused: None,
         ..record

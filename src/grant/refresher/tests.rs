@@ -21,7 +21,7 @@ use crate::grant::wire::Answer;
 use crate::grant::{self, ClientAuthMethod, Credentials, Dpop, Handle, Margin, Server};
 use crate::secret::{AccessTokenText, RefreshToken};
 use crate::store::memory::MemoryStore;
-use crate::store::{self, Intent, StoreError, Txn};
+use crate::store::{self, GrantEnd, Intent, StoreError, Txn};
 use crate::token::GrantName;
 
 const START: Moment = Moment { boot: Duration::from_secs(100), wall: Duration::from_secs(1_800_000_000) };
@@ -300,6 +300,7 @@ fn resting(text: &str, obtained: Moment, life: u64) -> Record {
         dpop_key: None,
         seeds: vec![RefreshToken::new("R1").fingerprint()],
         quiet_redeems: 0,
+        grant_end: None,
         intent: None,
         refused: None,
         exported: None,
@@ -518,6 +519,24 @@ async fn a_server_that_gives_no_life_is_asked_fourteen_times_a_minute_at_most() 
     let bench = Bench::new([Step::Says(200, r#"{"access_token":"A1","expires_in":0}"#)]);
     tokio::time::sleep(60 * SECOND).await;
     assert!((5..=14).contains(&bench.script.redeems()), "{}", bench.script.redeems());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_of_a_grants_end_outlasts_silence_and_a_restart() {
+    let day = 24 * 3600;
+    let told = r#"{"access_token":"A1","expires_in":1000,"authorization_expires_in":2592000}"#;
+    let bench =
+        Bench::new([Step::Says(200, told), Step::Says(200, r#"{"access_token":"A2","expires_in":1000}"#)]);
+    bench.has_token().await;
+    let end = GrantEnd { told: START.wall, at: START.wall + 30 * day * SECOND };
+    assert_eq!(bench.handle.board.look().grant_end, Some(end));
+    bench.until("another answer, which tells nothing", |bench| bench.script.redeems() == 2).await;
+    bench.until("its token", |bench| bench.handle.board.look().generation == 2).await;
+    assert_eq!(bench.rests().await.grant_end, Some(end), "it rests with the record");
+    let record = bench.rests().await;
+    let again = Bench::resting([GOOD], MemoryStore::holding(record));
+    again.has_token().await;
+    assert_eq!(again.handle.board.look().grant_end, Some(end));
 }
 
 #[tokio::test(start_paused = true)]

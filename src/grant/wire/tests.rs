@@ -1,6 +1,8 @@
 //! Every quirk of token endpoints that is known, as a row.
 
+use super::life::{Life, life};
 use super::*;
+use crate::secret::ClientSecret;
 
 fn read(answer: &Answer) -> Result<Issued, RefreshError> {
     let token = RefreshToken::new("presented/R1");
@@ -32,6 +34,11 @@ fn a_refresh_token_is_salvaged_from_an_answer_that_is_otherwise_wrong() {
         (r#"{"refresh_token":"R2","access_tok"#, Some("R2")),
         (r#"{"access_token":"A","refresh_token": "R\u002f2" , "expires"#, Some("R/2")),
         (r#"{"access_token":"A","refresh_token":"R2"#, None),
+        (r#"{"old":{"refresh_token":"R1"},"refresh_token":"R2","acc"#, Some("R2")),
+        (r#"{"old":{"refresh_token":"R1"},"access_token":"A""#, None),
+        (r#"{"old":["{\"",{"refresh_token":"R1"}],"refresh_token":"R2","acc"#, Some("R2")),
+        (r#"{"at":"https://id.example/?a=1&refresh_token=R1&b=2","acc"#, None),
+        (r#"<pre>{"a":{"refresh_token":"R2"}}"#, Some("R2")),
         ("access_token=A&refresh_token=R%2F2&token_type=bearer", Some("R/2")),
         (r#"{"refresh_token":""}"#, None),
         (r#"{"refresh_token":"  "}"#, None),
@@ -112,6 +119,28 @@ fn a_token_without_a_type_or_a_life_is_used_with_a_remark() {
     assert_eq!((issued.life, issued.oddities.len()), (DEFAULT_LIFE, 2));
     let plain = read(&answer(200, r#"{"access_token":"A","token_type":"bEARER","expires_in":9}"#)).unwrap();
     assert_eq!((plain.life, plain.oddities.len()), (Duration::from_secs(9), 0));
+}
+
+#[test]
+fn the_grants_end_is_read_by_every_name_that_servers_have_for_it() {
+    let told = |more: &str| {
+        let body = format!(r#"{{"access_token":"A","token_type":"Bearer","expires_in":9{more}}}"#);
+        read(&answer(200, &body)).unwrap().grant_life.map(|life| life.as_secs())
+    };
+    for (more, expected) in [
+        ("", None),
+        (r#","authorization_expires_in":7"#, Some(7)),
+        (r#","refresh_token_timeout":"7""#, Some(7)),
+        (r#","refresh_token_expires_in":7.0"#, Some(7)),
+        (r#","refresh_expires_in":7"#, Some(7)),
+        (r#","authorization_expires_in":9,"refresh_token_timeout":7"#, Some(7)),
+        // Keycloak's offline tokens.
+        (r#","refresh_expires_in":0"#, None),
+        (r#","refresh_token_expires_in":-1"#, None),
+        (r#","refresh_token_expires_in":[]"#, None),
+    ] {
+        assert_eq!(told(more), expected, "{more}");
+    }
 }
 
 #[test]
@@ -220,8 +249,11 @@ fn answers_are_classed_by_status_first() {
         assert_eq!(class(status, body), expected, "{status} {body}");
     }
     // Where no refresh token was presented there is nothing to sign in to.
-    let of_an_assertion = super::read(&answer(400, grant), Told::default(), Dpop::Off).unwrap_err();
-    assert_eq!((of_an_assertion.class, of_an_assertion.code), (Class::Misconfigured, "assertion_rejected"));
+    for (status, body) in [(400, grant), (200, r#"{"error":"bad_refresh_token"}"#)] {
+        let of_an_assertion = super::read(&answer(status, body), Told::default(), Dpop::Off).unwrap_err();
+        let verdict = (of_an_assertion.class, of_an_assertion.code);
+        assert_eq!(verdict, (Class::Misconfigured, "assertion_rejected"), "{body}");
+    }
 }
 
 #[test]
@@ -251,6 +283,7 @@ fn retry_after_is_seconds_or_a_date() {
     );
     assert_eq!(span(&[("retry-after", "Sun, 06 Nov 1994 08:49:47 GMT")]), None);
     assert_eq!(span(&[("retry-after", "99999999999")]), Some(LONGEST_RETRY_AFTER));
+    assert_eq!(span(&[("retry-after", "99999999999999999999")]), Some(LONGEST_RETRY_AFTER));
     assert_eq!(span(&[("retry-after", "soon")]), None);
 }
 
@@ -339,4 +372,53 @@ fn a_server_that_quotes_a_secret_is_not_repeated_not_even_in_part() {
         let error = super::read(&answer(400, &body), told, Dpop::Off).unwrap_err();
         assert!(!error.sentence.contains("canary"), "{error}");
     }
+}
+
+#[test]
+fn a_redirect_that_quotes_a_secret_is_not_repeated_in_any_spelling() {
+    let (token, secret) = (RefreshToken::new("canary/R1+more"), ClientSecret::new("canary secret"));
+    let told = Told { refresh_token: Some(&token), others: std::slice::from_ref(&secret) };
+    for quoted in [
+        "canary/R1+more",
+        "canary%2FR1%2Bmore",
+        "canary%2fR1%2bmore",
+        "c%61nary/R1%2bmore",
+        "%63%61%6e%61%72%79%2F%52%31%2B%6D%6F%72%65",
+        "canary%252FR1%252Bmore",
+        "canary+secret",
+        "canary%20secret",
+        "eyJhbGciOiJFUzI1NiJ9.canary.c2ln",
+    ] {
+        for location in [format!("https://id.example/{quoted}/x"), format!("/x?refresh_token={quoted}")] {
+            let mut moved = answer(307, "");
+            moved.headers.insert(LOCATION, location.parse().unwrap());
+            let sentence = super::read(&moved, told, Dpop::Off).unwrap_err().sentence;
+            let decoded = form_decode(&sentence).unwrap();
+            assert!(!sentence.contains("canary") && !decoded.contains("canary"), "{sentence}");
+            assert!(sentence.contains("/x"), "the rest is told: {sentence}");
+        }
+    }
+}
+
+#[test]
+fn what_an_answer_gives_is_not_repeated_out_of_its_other_members_nor_shown_by_debug() {
+    for body in [
+        r#"{"token_type":"canary-R2","refresh_token":"canary-R2","access_token":"A"}"#,
+        r#"{"token_type":"canary-A","access_token":"canary-A"}"#,
+        r#"{"error":"x","error_description":"not canary-R2","refresh_token":"canary-R2"}"#,
+    ] {
+        let answer = answer(200, body);
+        let error = read(&answer).unwrap_err();
+        assert!(!error.sentence.contains("canary"), "{error}");
+        assert_eq!(format!("{answer:?}"), format!("Answer(200 OK, {} bytes)", body.len()));
+    }
+}
+
+#[test]
+fn a_secret_that_is_a_word_of_the_protocol_changes_no_verdict() {
+    let secret = ClientSecret::new("grant");
+    let told = Told { refresh_token: Some(&RefreshToken::new("R1")), others: std::slice::from_ref(&secret) };
+    let error = super::read(&answer(400, r#"{"error":"invalid_grant"}"#), told, Dpop::Off).unwrap_err();
+    assert_eq!(error.class, Class::Refused);
+    assert!(error.sentence.contains("`invalid_[client secret]`"), "{error}");
 }

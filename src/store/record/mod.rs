@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Exported, Intent, Record, Refusal, SavedToken};
+use super::{Exported, GrantEnd, Intent, Record, Refusal, SavedToken};
 use crate::clock::Moment;
 use crate::secret::{AccessTokenText, DpopKey, Fingerprint, RefreshToken};
 
@@ -21,7 +21,7 @@ fn form_of(record: &Record) -> u64 {
 
 /// Why bytes are not a record.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unreadable {
+pub(crate) enum Unreadable {
     /// Cut off, overwritten, or never a record; says where, and never what stands there.
     Damaged(String),
     /// Written by a newer program, in this form.
@@ -31,7 +31,7 @@ pub(super) enum Unreadable {
 }
 
 /// Writes a record as JSON; the buffer is wiped when dropped.
-pub(super) fn encode(record: &Record) -> io::Result<Zeroizing<Vec<u8>>> {
+pub(crate) fn encode(record: &Record) -> io::Result<Zeroizing<Vec<u8>>> {
     // Room for all of it, so that the buffer does not move and leave secrets behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(room_for(record)));
     serde_json::to_writer_pretty(&mut *bytes, &RecordForm::from(record))?;
@@ -40,7 +40,7 @@ pub(super) fn encode(record: &Record) -> io::Result<Zeroizing<Vec<u8>>> {
 }
 
 /// Reads a record from JSON.
-pub(super) fn decode(bytes: &[u8]) -> Result<Record, Unreadable> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Record, Unreadable> {
     let VersionForm { version } = serde_json::from_slice(bytes).map_err(damaged)?;
     match version {
         1..=VERSION => serde_json::from_slice::<RecordForm<'_>>(bytes).map_err(damaged)?.into_record(),
@@ -96,6 +96,8 @@ pub(super) struct RecordForm<'a> {
     #[serde(default)]
     quiet_redeems: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    grant_end: Option<GrantEndForm>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     intent: Option<IntentForm<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refused: Option<RefusalForm<'a>>,
@@ -116,6 +118,7 @@ impl<'a> From<&'a Record> for RecordForm<'a> {
             dpop_key: record.dpop_key.as_ref().map(|key| Cow::Borrowed(key.expose())),
             seeds: Cow::Borrowed(&record.seeds),
             quiet_redeems: record.quiet_redeems,
+            grant_end: record.grant_end.map(GrantEndForm::from),
             intent: record.intent.as_ref().map(IntentForm::from),
             refused: record.refused.as_ref().map(RefusalForm::from),
             exported: record.exported.as_ref().map(ExportedForm::from),
@@ -138,6 +141,7 @@ impl RecordForm<'_> {
             dpop_key: self.dpop_key.map(|text| DpopKey::new(text.into_owned())),
             seeds: self.seeds.into_owned(),
             quiet_redeems: self.quiet_redeems,
+            grant_end: self.grant_end.map(GrantEnd::from),
             intent: self.intent.map(Intent::from),
             refused: self.refused.map(Refusal::from),
             exported: self.exported.map(Exported::from),
@@ -196,6 +200,26 @@ impl From<Moment> for MomentForm {
 impl From<MomentForm> for Moment {
     fn from(MomentForm { boot, wall }: MomentForm) -> Self {
         Self { boot, wall }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct GrantEndForm {
+    #[serde(with = "seconds")]
+    told: Duration,
+    #[serde(with = "seconds")]
+    at: Duration,
+}
+
+impl From<GrantEnd> for GrantEndForm {
+    fn from(GrantEnd { told, at }: GrantEnd) -> Self {
+        Self { told, at }
+    }
+}
+
+impl From<GrantEndForm> for GrantEnd {
+    fn from(GrantEndForm { told, at }: GrantEndForm) -> Self {
+        Self { told, at }
     }
 }
 

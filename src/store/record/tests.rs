@@ -59,6 +59,7 @@ impl Draw {
             dpop_key: self.maybe(|draw| DpopKey::new(draw.text())),
             seeds: (0..self.below(33)).map(|_| Fingerprint::of(&self.text())).collect(),
             quiet_redeems: self.next() as u32,
+            grant_end: self.maybe(|draw| GrantEnd { told: draw.span(), at: draw.span() }),
             intent: self.maybe(|draw| Intent {
                 presented: Fingerprint::of(&draw.text()),
                 holder: draw.text(),
@@ -108,6 +109,7 @@ fn the_form_is_the_documented_one() {
             "dpop_key": "key-7",
             "seeds": [Fingerprint::of("seed")],
             "quiet_redeems": 2,
+            "grant_end": {"told": "4.000000000", "at": "8.000000000"},
             "intent": {"presented": fingerprint, "holder": "1", "started": "5.000000000"},
             "refused": {"reason": "rejected", "presented": fingerprint, "at": "6.000000000"},
             "exported": {"to": "/a/grant.json", "at": "7.000000000"},

@@ -152,7 +152,7 @@ impl TokenEndpoint for Counted {
             let redeemed = self.inner.redeem(prepared, presented, key).await;
             self.steps.reach(match &redeemed {
                 Redeemed::Answer(_) => "take the answer",
-                Redeemed::NotSent(_) => "give up: nobody listens",
+                Redeemed::NotSent(_) | Redeemed::Untrusted(_) => "give up: nobody listens",
                 Redeemed::Unanswered(_) => "give up: no answer",
             });
             redeemed

@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bearerd::clock::{Clock, Moment};
+use rustls::ServerConfig;
 use serde_json::{Map, Value};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -71,6 +72,7 @@ struct State {
     authorizations: authgear::Authorizations,
     expires_in: u64,
     rewrite: Option<Rewrite>,
+    tls: Option<Arc<ServerConfig>>,
 }
 
 type Rewrite = Box<dyn Fn(&mut Map<String, Value>) + Send>;
@@ -85,7 +87,7 @@ impl AuthorizationServer {
                 let shared = Arc::clone(&inside);
                 shared.change(|state| state.open += 1);
                 tokio::spawn(async move {
-                    if let Ok(wire) = Wire::accept(stream, shared.options.tls.clone()).await {
+                    if let Ok(wire) = Wire::accept(stream, shared.tls()).await {
                         connection::serve(&shared, wire, peer.ip()).await;
                     }
                     shared.change(|state| state.open -= 1);
@@ -237,6 +239,11 @@ impl AuthorizationServer {
         self.shared.released.send_modify(|count| *count += 1);
     }
 
+    /// Shows another certificate from the next connection on.
+    pub(crate) fn certificate(&self, tls: Arc<ServerConfig>) {
+        self.shared.change(|state| state.tls = Some(tls));
+    }
+
     /// Refuses connections from the return of this on; those that exist stay.
     pub(crate) async fn refuse_connections(&self) {
         self.door.close().await;
@@ -378,10 +385,15 @@ impl Shared {
             authorizations: authgear::Authorizations::default(),
             expires_in: options.expires_in,
             rewrite: None,
+            tls: options.tls.clone(),
         };
         let (changed, released) = (watch::Sender::new(0), watch::Sender::new(0));
         let database = Semaphore::new(options.database_connections);
         Self { options, issuer, state: Mutex::new(state), changed, released, database }
+    }
+
+    fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.state().tls.clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

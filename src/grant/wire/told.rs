@@ -1,0 +1,221 @@
+//! What a server is told in confidence is kept out of what is shown of its answers, however it is spelled there.
+
+use base64::Engine;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+
+use super::SHOWN;
+use crate::secret::{ClientSecret, RefreshToken};
+
+/// A longer text is not shown at all: to look for secrets in it would take its time, and nobody reads it.
+const LONGEST: usize = 4096;
+
+/// The secrets that a token request told the server, and that its answer may quote.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Told<'a> {
+    /// The refresh token that was presented.
+    pub refresh_token: Option<&'a RefreshToken>,
+    /// All else: client secrets, keys, assertions.
+    pub others: &'a [ClientSecret],
+}
+
+impl<'a> Told<'a> {
+    /// What must not be shown.
+    pub(super) fn secrets(self) -> Secrets<'a> {
+        let refresh_token = self.refresh_token.map(|token| (token.expose(), "[refresh token]"));
+        let others = self.others.iter().map(|secret| (secret.expose(), "[client secret]"));
+        Secrets(refresh_token.into_iter().chain(others).collect())
+    }
+}
+
+/// Texts that must not be shown, and what stands in the place of each.
+pub(super) struct Secrets<'a>(Vec<(&'a str, &'static str)>);
+
+impl<'a> Secrets<'a> {
+    /// With one more, if there is one.
+    pub(super) fn and(mut self, secret: Option<&'a str>, name: &'static str) -> Self {
+        self.0.extend(secret.map(|secret| (secret, name)));
+        self
+    }
+
+    /// A text of the server's as it may be shown: printable ASCII, without the secrets, and only then cut to length
+    /// (R65), or half of one could be left. Of what was signed for the one request nobody has kept a copy: whatever
+    /// looks like a JWT goes, too.
+    pub(super) fn shown(&self, text: &str) -> String {
+        let text: Vec<u8> = text.bytes().filter(|byte| is_shown(*byte)).collect();
+        if text.len() > LONGEST {
+            return "a text too long to be shown".to_owned();
+        }
+        let (mut shown, mut hidden_to) = (String::new(), 0);
+        for (at, byte) in text.iter().enumerate() {
+            // Also within one that is hidden: another may begin there and end later.
+            if let Some((end, name)) = self.quoted(&text, at) {
+                if at >= hidden_to {
+                    shown.push_str(name);
+                }
+                hidden_to = hidden_to.max(end);
+            }
+            if at >= hidden_to {
+                shown.push(char::from(*byte));
+            }
+            if shown.len() > SHOWN {
+                shown.truncate(SHOWN);
+                shown.push('…');
+                break;
+            }
+        }
+        shown
+    }
+
+    /// Where the longest secret that is quoted from here on ends, and what to call it.
+    fn quoted(&self, text: &[u8], start: usize) -> Option<(usize, &'static str)> {
+        let plain =
+            self.0.iter().filter_map(|(secret, name)| Some((end_of(secret.as_bytes(), text, start)?, *name)));
+        let jwt = end_of_jwt(text, start).map(|end| (end, "[JWT]"));
+        let encoded = self.end_of_base64(text, start).map(|end| (end, "[credentials]"));
+        plain.chain(jwt).chain(encoded).max_by_key(|(end, _)| *end)
+    }
+
+    /// Where a run of base64 ends that holds a secret, as HTTP Basic has it.
+    fn end_of_base64(&self, text: &[u8], start: usize) -> Option<usize> {
+        let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/".contains(byte);
+        let begins =
+            start.checked_sub(1).and_then(|before| text.get(before)).is_none_or(|byte| !is_digit(byte));
+        let rest = text.get(start..)?;
+        let run = rest.get(..rest.iter().position(|byte| !is_digit(byte)).unwrap_or(rest.len()))?;
+        if !begins || run.is_empty() {
+            return None;
+        }
+        // A last digit that stands alone is of no byte.
+        let whole = if run.len() % 4 == 1 { run.get(..run.len() - 1)? } else { run };
+        let decoded = zeroize::Zeroizing::new(LENIENT.decode(whole).ok()?);
+        let holds =
+            |secret: &str| (0..decoded.len()).any(|at| end_of(secret.as_bytes(), &decoded, at).is_some());
+        self.0.iter().any(|(secret, _)| holds(secret)).then_some(start + run.len())
+    }
+}
+
+/// Bits that are left over are of no interest, nor is the padding.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(base64::engine::DecodePaddingMode::Indifferent),
+);
+
+fn is_shown(byte: u8) -> bool {
+    byte.is_ascii_graphic() || byte == b' '
+}
+
+/// Where a spelling of `secret` that begins at `start` ends: as it is, percent-encoded in whole or in part and as often
+/// as may be, or as forms are, with `+` for a space.
+fn end_of(secret: &[u8], text: &[u8], start: usize) -> Option<usize> {
+    // Several, for a `%` of the secret's may be written `%` or `%25`.
+    let mut ends = vec![start];
+    for byte in secret {
+        let mut next: Vec<usize> = ends.iter().flat_map(|at| spelled(*byte, text, *at)).collect();
+        if !is_shown(*byte) {
+            // It may stand there encoded, or has been left out with all that cannot be shown.
+            next.append(&mut ends);
+        }
+        next.sort_unstable();
+        next.dedup();
+        ends = next;
+        if ends.is_empty() {
+            return None;
+        }
+    }
+    ends.last().copied().filter(|end| *end > start)
+}
+
+/// Where the spellings of one byte end that begin at `at`.
+fn spelled(byte: u8, text: &[u8], at: usize) -> Vec<usize> {
+    let Some(there) = text.get(at) else { return Vec::new() };
+    let is_plain = *there == byte || (byte == b' ' && *there == b'+');
+    let encoded = escapes(text, at).filter(|(decoded, _)| *decoded == byte).map(|(_, end)| end);
+    is_plain.then_some(at + 1).into_iter().chain(encoded).collect()
+}
+
+/// What the escape at `at` stands for, decoded once (`%2F`), twice (`%252F`) and so on, and where each ends.
+fn escapes(text: &[u8], at: usize) -> impl Iterator<Item = (u8, usize)> {
+    let pair = |at: usize| {
+        let digit = |at: usize| char::from(*text.get(at)?).to_digit(16);
+        u8::try_from(digit(at)? * 16 + digit(at + 1)?).ok()
+    };
+    let first = (text.get(at) == Some(&b'%')).then_some(at + 1);
+    let starts = std::iter::successors(first, move |at| (pair(*at) == Some(b'%')).then_some(at + 2));
+    starts.filter_map(move |at| Some((pair(at)?, at + 2)))
+}
+
+/// Where something ends that begins as the JSON of a JWT's header does in base64, and has more than one part.
+fn end_of_jwt(text: &[u8], start: usize) -> Option<usize> {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let mut parts = 1;
+    let mut end = end_of(b"eyJ", text, start)?;
+    while let Some(there) = text.get(end) {
+        let (byte, next) = escapes(text, end).last().unwrap_or((*there, end + 1));
+        if !is_part(byte) {
+            break;
+        }
+        parts += u32::from(byte == b'.');
+        end = next;
+    }
+    (parts > 1).then_some(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(secret: &str, text: &str) -> String {
+        let secret = ClientSecret::new(secret);
+        Told { refresh_token: None, others: std::slice::from_ref(&secret) }.secrets().shown(text)
+    }
+
+    #[test]
+    fn a_secret_is_found_however_it_is_spelled() {
+        for (secret, text, expected) in [
+            ("a/b", "<a/b>", "<[client secret]>"),
+            ("a/b", "<a%2Fb>", "<[client secret]>"),
+            ("a/b", "<a%2fb>", "<[client secret]>"),
+            ("a/b", "<%61/%62>", "<[client secret]>"),
+            ("a/b", "<a%252fb>", "<[client secret]>"),
+            ("a/b", "<a\u{1b}/\nb>", "<[client secret]>"),
+            ("a b", "<a b> <a+b> <a%20b>", "<[client secret]> <[client secret]> <[client secret]>"),
+            ("p%2", "<p%2> <p%252> <p%25252>", "<[client secret]> <[client secret]> <[client secret]>"),
+            ("pä:x", "<pä:x> <p%C3%a4:x>", "<[client secret]> <[client secret]>"),
+            ("a/b", "<a/c> <A/b> <a%2> <a%2", "<a/c> <A/b> <a%2> <a%2"),
+            ("", "nothing", "nothing"),
+            ("ä", "nothing", "nothing"),
+            ("secret", "Basic YmlsbGluZzpzZWNyZXQ= is wrong", "Basic [credentials]= is wrong"),
+            ("secret", "Basic YmlsbGluZzpzZWNyZQ== is wrong", "Basic YmlsbGluZzpzZWNyZQ== is wrong"),
+        ] {
+            assert_eq!(shown(secret, text), expected, "{secret} in {text}");
+        }
+    }
+
+    #[test]
+    fn what_overlaps_is_hidden_whole_and_the_longest_names_it() {
+        let (token, secret) = (RefreshToken::new("xyabc"), ClientSecret::new("abcdef"));
+        let told = Told { refresh_token: Some(&token), others: std::slice::from_ref(&secret) };
+        assert_eq!(told.secrets().shown("<xyabcdef>"), "<[refresh token]>");
+        let secrets = told.secrets().and(Some("xyabcd"), "[access token]");
+        assert_eq!(secrets.shown("<xyabcd>"), "<[access token]>");
+    }
+
+    #[test]
+    fn a_text_is_cut_after_its_secrets_are_gone_and_a_very_long_one_is_not_shown() {
+        let cut = shown("canary", &format!("{}canary", "x".repeat(SHOWN - 3)));
+        assert_eq!(cut, format!("{}[cl…", "x".repeat(SHOWN - 3)));
+        assert_eq!(shown("canary", &"x".repeat(LONGEST + 1)), "a text too long to be shown");
+        // The most that can be asked of it.
+        let same = "a".repeat(LONGEST);
+        assert_eq!(shown(&same, &same), "[client secret]");
+    }
+
+    #[test]
+    fn a_jwt_is_found_however_it_is_spelled() {
+        for text in ["<eyJh.b>", "<%65yJh%2Eb>", "<eyJ\u{0}h.b>", "<eyJh%252eb>"] {
+            assert_eq!(shown("other", text), "<[JWT]>", "{text}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! See src/fuzzing/record.rs for what is asked.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bearerd::fuzzing::record(data));
