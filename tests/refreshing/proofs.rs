@@ -188,22 +188,29 @@ async fn a_key_that_tokens_came_of_stays_whatever_becomes_of_its_file() {
 
 #[tokio::test]
 async fn a_key_that_is_brought_after_a_refusal_is_tried_at_once() {
-    let key = Key::p256();
-    let server = proving().start();
-    let mut bench = bench(&server, Dpop::Required);
-    server.bind(&bench.seed(), &key.thumbprint());
-    let without = bench.start().await;
-    // It may be gone, and come while the program waits.
-    without.is(State::SignInRequired).await;
-    bench = without.stopped().await;
-    bench.params.dpop_key = Some(bench.file("dpop.pem", &key.pem()));
-    bench.remove("dpop.pem");
-    let bench = bench.start().await;
-    bench.is(State::Misconfigured).await;
-    assert_eq!(problem(&bench).await, "secret_unreadable");
-    bench.replace("dpop.pem", &key.pem());
-    bench.is(State::Active).await;
-    assert_eq!(statuses(&server), [400, 200]);
+    for comes_later in [false, true] {
+        let key = Key::p256();
+        let server = proving().start();
+        let mut bench = bench(&server, Dpop::Required);
+        server.bind(&bench.seed(), &key.thumbprint());
+        let without = bench.start().await;
+        without.is(State::SignInRequired).await;
+        bench = without.stopped().await;
+        bench.params.dpop_key = Some(bench.file("dpop.pem", &key.pem()));
+        if comes_later {
+            bench.remove("dpop.pem");
+        }
+        let bench = bench.start().await;
+        if comes_later {
+            bench.is(State::Misconfigured).await;
+            assert_eq!(problem(&bench).await, "secret_unreadable");
+            bench.replace("dpop.pem", &key.pem());
+        }
+        bench.is(State::Active).await;
+        // A probe of the refusal would have waited a minute.
+        assert!(bench.handle.board.look().totals.attempts.values().sum::<u64>() <= 3);
+        assert_eq!(statuses(&server), [400, 200]);
+    }
 }
 
 #[tokio::test]
