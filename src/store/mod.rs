@@ -21,6 +21,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use self::file::sync_folder;
 use crate::clock::Moment;
 use crate::secret::{AccessTokenText, DpopKey, Fingerprint, RefreshToken, Secret};
 use crate::token::GrantName;
@@ -213,6 +214,8 @@ pub struct Refusal {
 /// Where a record's tokens have gone, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exported {
+    /// Which export they went with.
+    pub id: String,
     /// The file, for people.
     pub to: String,
     /// When, by the wall clock, since the Unix epoch.

@@ -39,7 +39,11 @@ pub(super) fn full(generation: u64) -> Record {
         access_token: record.access_token.clone().map(|token| SavedToken { bound: true, ..token }),
         dpop_key: Some(DpopKey::new(format!("key-{generation}"))),
         intent: Some(intent(&format!("refresh-{generation}"), "1")),
-        exported: Some(Exported { to: "/a/grant.json".to_owned(), at: Duration::from_secs(7) }),
+        exported: Some(Exported {
+            id: "one".to_owned(),
+            to: "/a/grant.json".to_owned(),
+            at: Duration::from_secs(7),
+        }),
         refused: Some(Refusal { reason: "rejected".to_owned(), presented, at: Duration::from_secs(6) }),
         ..record
     }

@@ -30,6 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use self::disk::Disk;
+pub(crate) use self::disk::sync_folder;
 #[cfg(debug_assertions)]
 pub use self::disk::{Step, Watch};
 pub(super) use self::lock::Locked;
