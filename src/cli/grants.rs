@@ -1,5 +1,9 @@
 //! One grant of the configuration and its store, for the commands that move a record.
 
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +52,28 @@ impl Grant {
     }
 }
 
+/// Keeps others from a file as long as it is open; one that is no longer at its path is of no use to hold.
+pub(super) fn hold(file: &File, path: &Path) -> io::Result<()> {
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(io::Error::other("another bearerd is moving a grant with it"));
+        }
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    let (held, there) = (file.metadata()?, fs::symlink_metadata(path)?);
+    if (held.dev(), held.ino()) == (there.dev(), there.ino()) {
+        Ok(())
+    } else {
+        Err(io::Error::other("another one took its place"))
+    }
+}
+
+/// Makes durable what a file is called, or that it is gone.
+pub(super) fn sync_folder(of: &Path) -> io::Result<()> {
+    store::sync_folder(&File::open(of.parent().unwrap_or(Path::new("/")))?)
+}
+
 /// Why nothing could be moved.
 pub(super) fn unusable_store(error: &StoreError) -> Failure {
     match error {
@@ -60,4 +86,25 @@ pub(super) fn unusable_store(error: &StoreError) -> Failure {
 pub(super) fn wait_for<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| Failure::new(Exit::Failure, error.to_string()))?.block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_held_by_one_and_only_where_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("grant.json");
+        fs::write(&path, "one").unwrap();
+        let (first, second) = (File::open(&path).unwrap(), File::open(&path).unwrap());
+        hold(&first, &path).unwrap();
+        assert!(hold(&second, &path).unwrap_err().to_string().contains("another bearerd"));
+        drop(first);
+        fs::write(folder.path().join("other"), "two").unwrap();
+        fs::rename(folder.path().join("other"), &path).unwrap();
+        assert!(hold(&second, &path).unwrap_err().to_string().contains("took its place"));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(hold(&second, &path).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
 }

@@ -2,17 +2,17 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use super::export::PART;
-use super::grants::{Grant, unusable_store, wait_for};
+use super::grants::{Grant, hold, sync_folder, unusable_store, wait_for};
 use super::{Common, Exit, Failure, note, run};
 use crate::config::Flags;
-use crate::grant::Flow;
+use crate::grant::{Dpop, Flow};
 use crate::secret::{Fingerprint, RefreshToken};
-use crate::store::{Record, transfer};
+use crate::store::transfer::{self, Export};
 use crate::token::GrantName;
 
 /// No export comes near.
@@ -26,9 +26,9 @@ pub(super) struct Arguments {
     /// End the grant that rests there, if one does
     #[arg(long)]
     replace: bool,
-    /// The export, which is removed once the grant rests in the store; `-` is standard input
+    /// The export, which is removed once the grant rests in the store
     #[arg(value_name = "FILE")]
-    file: String,
+    file: PathBuf,
     #[command(flatten, next_help_heading = "If the running one was started with flags, the same again")]
     flags: Flags,
 }
@@ -36,19 +36,20 @@ pub(super) struct Arguments {
 pub(super) fn import(common: &Common, arguments: Arguments) -> Result<Exit, Failure> {
     run::forbid_core_dumps();
     let grant = Grant::find(common, arguments.flags, &arguments.grant)?;
-    let file = Some(Path::new(&arguments.file)).filter(|file| *file != Path::new("-"));
-    let shown = file.map_or("standard input".to_owned(), |file| file.display().to_string());
-    if shown.ends_with(PART) {
+    let shown = arguments.file.display();
+    if arguments.file.as_os_str().as_encoded_bytes().ends_with(PART.as_bytes()) {
         let why = format!(
             "{shown} is of an export that was not finished, so the grant may be in use where it came from: run \
              `bearerd export` there once more"
         );
         return Err(failed(why));
     }
-    let bytes = read(file).map_err(|error| failed(format!("cannot read {shown}: {error}")))?;
-    let record = transfer::decode(&bytes).map_err(|why| failed(format!("cannot import {shown}: {why}")))?;
-    let identity = grant.params.identity();
-    if !identity.owns(&record) {
+    let taken =
+        Taken::from(&arguments.file).map_err(|error| failed(format!("cannot read {shown}: {error}")))?;
+    let export =
+        transfer::decode(&taken.bytes).map_err(|why| failed(format!("cannot import {shown}: {why}")))?;
+    let (identity, record) = (grant.params.identity(), &export.record);
+    if !identity.owns(record) {
         let why = format!(
             "{shown} holds the grant of client `{}` at {}, and the configured one is `{}` at {}",
             record.client_id.escape_debug(),
@@ -58,12 +59,18 @@ pub(super) fn import(common: &Common, arguments: Arguments) -> Result<Exit, Fail
         );
         return Err(Failure::new(Exit::Config, why));
     }
+    if record.dpop_key.is_some() && grant.params.dpop == Dpop::Off {
+        let why = format!(
+            "{shown} holds a grant that is bound to a key, of which no use is made here: set `dpop = true`"
+        );
+        return Err(Failure::new(Exit::Config, why));
+    }
     let seed = seed(&grant)?;
-    let told = wait_for(put(&grant, record, seed, arguments.replace))?;
+    let told = wait_for(put(&grant, export, seed, arguments.replace))?;
     if !common.quiet {
         note(&told);
     }
-    if let Some(Err(error)) = file.map(fs::remove_file) {
+    if let Err(error) = taken.remove() {
         note(&format!(
             "{shown} is used up and could not be removed ({error}): remove it, so that nobody imports it again"
         ));
@@ -73,7 +80,7 @@ pub(super) fn import(common: &Common, arguments: Arguments) -> Result<Exit, Fail
 
 async fn put(
     grant: &Grant,
-    record: Record,
+    export: Export,
     seed: Option<Fingerprint>,
     replace: bool,
 ) -> Result<String, Failure> {
@@ -91,15 +98,24 @@ async fn put(
             );
             return Err(Failure::new(Exit::Config, why));
         }
-        if transfer::rests_already(resting, &record) {
+        if transfer::rests_already(resting, &export.record) {
             return Ok(format!("{done} already"));
         }
-        if transfer::is_alive_beside(resting, &record) && !replace {
+        if let Some(later) = transfer::later_export(resting, &export) {
+            let why = format!(
+                "it has been imported before, and the grant has gone on from {} since: a later export went to {}, and \
+                 this one is used up",
+                store.place(),
+                later.to
+            );
+            return Err(failed(why));
+        }
+        if transfer::is_alive_beside(resting, &export.record) && !replace {
             let why = format!("{} holds a grant that is in use; --replace ends it", store.place());
             return Err(failed(why));
         }
     }
-    transfer::settle(&mut txn, record, seed).await.map_err(|error| unusable_store(&error))?;
+    transfer::settle(&mut txn, export.record, seed).await.map_err(|error| unusable_store(&error))?;
     Ok(done)
 }
 
@@ -117,13 +133,30 @@ fn seed(grant: &Grant) -> Result<Option<Fingerprint>, Failure> {
     })
 }
 
-fn read(file: Option<&Path>) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(64 * 1024));
-    match file {
-        Some(file) => File::open(file)?.take(LARGEST).read_to_end(&mut bytes)?,
-        None => io::stdin().lock().take(LARGEST).read_to_end(&mut bytes)?,
-    };
-    Ok(bytes)
+/// A file that nobody else imports meanwhile.
+struct Taken {
+    path: PathBuf,
+    bytes: Zeroizing<Vec<u8>>,
+    _held: File,
+}
+
+impl Taken {
+    fn from(path: &Path) -> io::Result<Self> {
+        let path = fs::canonicalize(path)?;
+        if !fs::metadata(&path)?.is_file() {
+            return Err(io::Error::other("it is no regular file"));
+        }
+        let file = File::open(&path)?;
+        hold(&file, &path)?;
+        let mut bytes = Zeroizing::new(Vec::with_capacity(64 * 1024));
+        (&file).take(LARGEST).read_to_end(&mut bytes)?;
+        Ok(Self { path, bytes, _held: file })
+    }
+
+    fn remove(self) -> io::Result<()> {
+        fs::remove_file(&self.path)?;
+        sync_folder(&self.path)
+    }
 }
 
 fn failed(why: String) -> Failure {

@@ -100,8 +100,6 @@ enum Exit {
     Success = 0,
     /// Something failed.
     Failure = 1,
-    /// Not to be done as it was typed.
-    Usage = 2,
     /// No bearerd answers.
     Unreachable = 69,
     /// A person has to sign in.

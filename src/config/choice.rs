@@ -35,7 +35,6 @@ impl FlowKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StoreKind {
     File,
-    Keyring,
     Memory,
 }
 
@@ -71,9 +70,8 @@ choice! { Algorithm {
 
 choice! { StoreKind {
     "file" => Self::File,
-    "keyring" => Self::Keyring,
     "memory" => Self::Memory,
-} later ["kubernetes"] }
+} later ["kubernetes", "keyring"] }
 
 choice! { OnUnauthorized {
     "replay" => Self::Replay,

@@ -172,8 +172,11 @@ mod tests {
 
     #[test]
     fn what_was_exported_is_presented_no_more_and_its_seed_does_not_bring_it_back() {
-        let exported =
-            Some(Exported { to: "/b/grant.json".to_owned(), at: Duration::from_secs(1_800_000_000) });
+        let exported = Some(Exported {
+            id: "one".to_owned(),
+            to: "/b/grant.json".to_owned(),
+            at: Duration::from_secs(1_800_000_000),
+        });
         let left = Record { refresh_token: None, exported, ..begun("seed-1") };
         for seed in [None, Some("seed-1")] {
             let error = decided(Some(left.clone()), seed).unwrap_err();

@@ -1,10 +1,12 @@
 //! The desktop's keyring: the Secret Service on Linux, the Keychain on macOS. Built in with the feature `keyring` alone.
 
 use std::fmt;
-use std::sync::mpsc;
+use std::sync::{Condvar, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use zeroize::Zeroizing;
+
+use crate::clock::Stopwatch;
 
 /// How long the keyring may take to tell a secret; a person may have to unlock it.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -35,31 +37,10 @@ impl Entry {
     /// # Errors
     /// A sentence that names the entry.
     pub fn read(&self) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
-        let (tell, told) = mpsc::channel();
         let entry = self.clone();
-        // Nobody listens when it took too long: what waits for a person ends with the process.
-        std::thread::spawn(move || drop(tell.send(platform::read(&entry))));
-        let read = told.recv_timeout(PATIENCE);
+        let read = TURN.ask(PATIENCE, move || platform::read(&entry));
         let late = || format!("did not answer within {} s; is it locked?", PATIENCE.as_secs());
-        read.unwrap_or_else(|_| Err(late()))
-            .map_err(|why| format!("{self} cannot be read: the keyring {why}"))
-    }
-
-    /// Replaces what it holds. Blocking, for as long as the keyring takes: a write that is given up could still be done,
-    /// after a later one.
-    ///
-    /// # Errors
-    /// A sentence that names the entry.
-    pub fn write(&self, bytes: &[u8]) -> Result<(), String> {
-        platform::write(self, bytes).map_err(|why| format!("{self} cannot be written: the keyring {why}"))
-    }
-
-    /// Removes it, if it is there. Blocking.
-    ///
-    /// # Errors
-    /// A sentence that names the entry.
-    pub fn remove(&self) -> Result<(), String> {
-        platform::remove(self).map_err(|why| format!("{self} cannot be removed: the keyring {why}"))
+        read.unwrap_or_else(|| Err(late())).map_err(|why| format!("{self} cannot be read: the keyring {why}"))
     }
 }
 
@@ -69,44 +50,84 @@ impl fmt::Display for Entry {
     }
 }
 
+/// Who asks the keyring.
+static TURN: Turn = Turn { since: Mutex::new(None), free: Condvar::new() };
+
+/// One question at a time, also when nobody waits for its answer any more: what waits for a person ends with the process,
+/// and must not become more with every asker.
+struct Turn {
+    since: Mutex<Option<Stopwatch>>,
+    free: Condvar,
+}
+
+impl Turn {
+    /// What `work` gives, if that is had within `patience`; an earlier question's time counts.
+    fn ask<T: Send + 'static>(
+        &'static self,
+        patience: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(earlier) = &*since {
+            let left = patience.saturating_sub(earlier.elapsed());
+            let waited = self.free.wait_timeout_while(since, left, |since| since.is_some());
+            since = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if since.is_some() {
+                return None;
+            }
+        }
+        *since = Some(Stopwatch::start());
+        drop(since);
+        let over = Over(self);
+        let (tell, told) = mpsc::channel();
+        let asked = std::thread::Builder::new().spawn(move || {
+            let _over = over;
+            // Nobody listens when it took too long.
+            drop(tell.send(work()));
+        });
+        asked.ok().and_then(|_thread| told.recv_timeout(patience).ok())
+    }
+}
+
+/// Gives the turn to the next when dropped.
+struct Over(&'static Turn);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        *self.0.since.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.0.free.notify_one();
+    }
+}
+
 #[cfg(feature = "keyring")]
 mod platform {
+    #[cfg(target_os = "macos")]
+    use apple_native_keyring_store::keychain::Store;
+    use keyring_core::Error;
+    use keyring_core::api::CredentialStoreApi as _;
+    #[cfg(not(target_os = "macos"))]
+    use zbus_secret_service_keyring_store::Store;
     use zeroize::Zeroizing;
 
     use super::Entry;
 
-    pub(super) fn read(entry: &Entry) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
-        match open(entry)?.get_secret() {
+    /// By a session of its own: an earlier one ends when the keyring's program is started anew.
+    pub(super) fn read(Entry { service, name }: &Entry) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
+        let store = Store::new().map_err(|error| format!("is not there: {}", told(error)))?;
+        match store.build(service, name, None).and_then(|entry| entry.get_secret()) {
             Ok(bytes) => Ok(Some(Zeroizing::new(bytes))),
-            Err(keyring::Error::NoEntry) => Ok(None),
+            Err(Error::NoEntry) => Ok(None),
             Err(error) => Err(told(error)),
         }
-    }
-
-    pub(super) fn write(entry: &Entry, bytes: &[u8]) -> Result<(), String> {
-        open(entry)?.set_secret(bytes).map_err(told)
-    }
-
-    pub(super) fn remove(entry: &Entry) -> Result<(), String> {
-        match open(entry)?.delete_credential() {
-            Ok(()) | Err(keyring::Error::NoEntry) => Ok(()),
-            Err(error) => Err(told(error)),
-        }
-    }
-
-    fn open(Entry { service, name }: &Entry) -> Result<keyring::Entry, String> {
-        keyring::Entry::new(service, name).map_err(|error| match keyring::Entry::store_status() {
-            Err(cause) => format!("is not there: {cause}"),
-            Ok(()) => told(error),
-        })
     }
 
     /// Without the bytes that some of these carry.
-    fn told(error: keyring::Error) -> String {
-        use keyring::Error::{Ambiguous, BadDataFormat, BadEncoding};
+    fn told(error: Error) -> String {
         match error {
-            Ambiguous(_) => "has several of them: remove all but one".to_owned(),
-            BadDataFormat(..) | BadEncoding(_) => "holds it in a form of another program's".to_owned(),
+            Error::Ambiguous(_) => "has several of them: remove all but one".to_owned(),
+            Error::BadDataFormat(..) | Error::BadEncoding(_) => {
+                "holds it in a form of another program's".to_owned()
+            }
             other => format!("says: {other}"),
         }
     }
@@ -118,18 +139,8 @@ mod platform {
 
     use super::Entry;
 
-    const ABSENT: &str = "is not built in: build bearerd with `--features keyring`";
-
     pub(super) fn read(_: &Entry) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
-        Err(ABSENT.to_owned())
-    }
-
-    pub(super) fn write(_: &Entry, _: &[u8]) -> Result<(), String> {
-        Err(ABSENT.to_owned())
-    }
-
-    pub(super) fn remove(_: &Entry) -> Result<(), String> {
-        Err(ABSENT.to_owned())
+        Err("is not built in: build bearerd with `--features keyring`".to_owned())
     }
 }
 
@@ -147,13 +158,23 @@ mod tests {
     }
 
     #[test]
+    fn while_one_question_waits_for_a_person_no_other_is_put() {
+        static TURN: Turn = Turn { since: Mutex::new(None), free: Condvar::new() };
+        let (unlock, locked) = mpsc::channel::<()>();
+        let soon = Duration::from_millis(20);
+        assert_eq!(TURN.ask(soon, move || locked.recv()), None, "it is locked");
+        for _ in 0..3 {
+            assert_eq!(TURN.ask(soon, || panic!("a second thread that waits")), None::<()>);
+        }
+        unlock.send(()).unwrap();
+        assert_eq!(TURN.ask(Duration::from_secs(60), || 7), Some(7), "as soon as it is unlocked");
+        assert_eq!(TURN.ask(Duration::from_secs(60), || 8), Some(8));
+    }
+
+    #[test]
     #[cfg_attr(feature = "keyring", ignore = "asks this machine's keyring")]
     fn a_program_without_the_keyring_says_how_to_get_one_with_it() {
-        let entry = Entry::parse("bearerd/name").unwrap();
-        let told = [entry.read().unwrap_err(), entry.write(b"x").unwrap_err(), entry.remove().unwrap_err()];
-        assert!(
-            told.iter().all(|told| told.contains("bearerd/name") && told.contains("--features keyring")),
-            "{told:?}"
-        );
+        let told = Entry::parse("bearerd/name").unwrap().read().unwrap_err();
+        assert!(told.contains("bearerd/name") && told.contains("--features keyring"), "{told}");
     }
 }

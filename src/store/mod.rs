@@ -1,7 +1,6 @@
 //! Where a refresh token rests: one record, one lock and one intent per grant.
 
 mod file;
-mod keyring;
 pub mod memory;
 pub(crate) mod record;
 #[cfg(test)]
@@ -21,6 +20,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use self::file::sync_folder;
 use crate::clock::Moment;
 use crate::secret::{AccessTokenText, DpopKey, Fingerprint, RefreshToken, Secret};
 use crate::token::GrantName;
@@ -47,11 +47,6 @@ pub enum Params {
         /// `encryption_key`: the first one seals records, each of them opens. Without any, records rest as they are.
         encryption_keys: Vec<Secret>,
     },
-    /// `kind = "keyring"`: the desktop's keyring, one entry a grant.
-    Keyring {
-        /// Beside it rest the lock files; each entry is named after the file that its record would be in.
-        path: PathBuf,
-    },
     /// `kind = "memory"`: nothing survives a restart.
     Memory,
 }
@@ -62,7 +57,6 @@ impl Params {
     pub fn place(&self) -> String {
         match self {
             Self::File { path, .. } => path.display().to_string(),
-            Self::Keyring { path } => format!("the keyring, for {}", path.display()),
             Self::Memory => "memory".to_owned(),
         }
     }
@@ -77,7 +71,6 @@ pub fn open(params: &Params, grant: &GrantName) -> Result<Arc<dyn Store>, StoreE
         Params::File { path, allow_network_fs, encryption_keys } => {
             Ok(Arc::new(file::FileStore::new(path, grant, *allow_network_fs, encryption_keys)?))
         }
-        Params::Keyring { path } => Ok(Arc::new(keyring::KeyringStore::new(path, grant)?)),
         Params::Memory => Ok(Arc::new(memory::MemoryStore::default())),
     }
 }
@@ -224,6 +217,8 @@ pub struct Refusal {
 /// Where a record's tokens have gone, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exported {
+    /// Which export they went with.
+    pub id: String,
     /// The file, for people.
     pub to: String,
     /// When, by the wall clock, since the Unix epoch.

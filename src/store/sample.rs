@@ -41,7 +41,11 @@ pub(super) fn full(generation: u64) -> Record {
         dpop_key: Some(DpopKey::new(format!("key-{generation}"))),
         grant_end: Some(GrantEnd { told: Duration::from_secs(4), at: Duration::from_secs(8) }),
         intent: Some(intent(&format!("refresh-{generation}"), "1")),
-        exported: Some(Exported { to: "/a/grant.json".to_owned(), at: Duration::from_secs(7) }),
+        exported: Some(Exported {
+            id: "one".to_owned(),
+            to: "/a/grant.json".to_owned(),
+            at: Duration::from_secs(7),
+        }),
         refused: Some(Refusal { reason: "rejected".to_owned(), presented, at: Duration::from_secs(6) }),
         ..record
     }

@@ -142,7 +142,7 @@ impl Keys {
     /// The record's bytes at rest; the buffer is wiped when dropped.
     pub(super) fn encode(&self, record: &Record) -> io::Result<Zeroizing<Vec<u8>>> {
         let mut bytes = record::encode(record)?;
-        let Some(key) = self.keys.first() else { return Ok(bytes) };
+        let Some(key) = self.sealing(record) else { return Ok(bytes) };
         let mut envelope = Envelope {
             version: VERSION,
             sealed: ALGORITHM.into(),
@@ -160,8 +160,23 @@ impl Keys {
         Ok(bytes)
     }
 
-    /// Reads what rests, sealed or not: a record from before there was a key is taken up, and sealed with the next
-    /// write.
+    /// What seals this record, if anything does: what an export has left holds no secret, and is to be known for what it is
+    /// without a key.
+    fn sealing(&self, record: &Record) -> Option<&Key> {
+        let Record { refresh_token, access_token, dpop_key, exported, .. } = record;
+        let has_secret = refresh_token.is_some() || access_token.is_some() || dpop_key.is_some();
+        self.keys.first().filter(|_| has_secret || exported.is_none())
+    }
+
+    /// Whether what rests is sealed otherwise than it would be if it were written now.
+    pub(super) fn is_outdated(&self, bytes: &[u8], record: &Record) -> bool {
+        let envelope = serde_json::from_slice::<Envelope<'_>>(bytes).ok();
+        let by = envelope.as_ref().map(|envelope| &*envelope.key);
+        by != self.sealing(record).map(|key| key.name.as_str())
+    }
+
+    /// Reads what rests, sealed or not: a record from before there was a key is taken up, and sealed by the trial at the
+    /// start.
     pub(super) fn decode(&self, bytes: &[u8]) -> Result<Record, Unreadable> {
         match serde_json::from_slice::<Head>(bytes) {
             Ok(Head { sealed: Some(_), version }) if version > VERSION => Err(Unreadable::Newer(version)),

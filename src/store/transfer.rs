@@ -5,21 +5,38 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::record::{self, RecordForm, Unreadable};
 use super::{Exported, Record, SEEDS_REMEMBERED, StoreError, Txn};
-use crate::secret::Fingerprint;
+use crate::secret::{Fingerprint, random_hex};
 
 /// What every export begins with, also one that was cut off.
-pub const OPENING: &[u8] = b"{\n  \"exported_from\": ";
+const OPENING: &[u8] = b"{\n  \"exported_from\": ";
+
+/// A record on its way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Export {
+    /// A name of its own, by which what is left behind knows it again.
+    pub id: String,
+    /// What is on its way.
+    pub record: Record,
+}
+
+impl Export {
+    /// A new one.
+    #[must_use]
+    pub fn of(record: Record) -> Self {
+        Self { id: random_hex(16), record }
+    }
+}
 
 #[derive(Serialize, Deserialize)]
 struct ExportForm<'a> {
     exported_from: Cow<'a, str>,
+    export: Cow<'a, str>,
     record: RecordForm<'a>,
 }
 
@@ -38,19 +55,20 @@ struct Version {
 ///
 /// # Errors
 /// When it cannot be written as JSON.
-pub fn encode(record: &Record, from: &str) -> io::Result<Zeroizing<Vec<u8>>> {
+pub fn encode(export: &Export, from: &str) -> io::Result<Zeroizing<Vec<u8>>> {
+    let Export { id, record } = export;
     let mut bytes = Zeroizing::new(Vec::with_capacity(record::room_for(record) + 6 * from.len()));
-    let form = ExportForm { exported_from: from.into(), record: RecordForm::from(record) };
+    let form = ExportForm { exported_from: from.into(), export: id.into(), record: RecordForm::from(record) };
     serde_json::to_writer_pretty(&mut *bytes, &form)?;
     bytes.push(b'\n');
     Ok(bytes)
 }
 
-/// The record in an export.
+/// Reads an export.
 ///
 /// # Errors
 /// Why it is none; never what stands there.
-pub fn decode(bytes: &[u8]) -> Result<Record, String> {
+pub fn decode(bytes: &[u8]) -> Result<Export, String> {
     let told = |unreadable| match unreadable {
         Unreadable::Damaged(why) => format!("it is no whole export: {why}"),
         Unreadable::Newer(version) => format!("it is of form {version}, written by a newer bearerd"),
@@ -64,7 +82,11 @@ pub fn decode(bytes: &[u8]) -> Result<Record, String> {
         Head { exported_from: Some(_), record: Some(_) } => {
             let form: ExportForm<'_> =
                 serde_json::from_slice(bytes).map_err(|error| told(record::damaged(error)))?;
-            form.record.into_record().map_err(told)
+            let record = form.record.into_record().map_err(told)?;
+            if record.refresh_token.is_none() || record.exported.is_some() {
+                return Err("it holds no refresh token to go on with".to_owned());
+            }
+            Ok(Export { id: form.export.into_owned(), record })
         }
         _ => Err(
             "it is no export; a store's own file is none, for its refresh token may still be presented from \
@@ -74,12 +96,36 @@ pub fn decode(bytes: &[u8]) -> Result<Record, String> {
     }
 }
 
-/// Whether `retired` is what an export of `record` has left behind.
+/// Whether bytes are the beginning of an export and no more than that: whole lines as they are written, and an end that is
+/// too early. A whole one of which a byte was damaged is none.
 #[must_use]
-pub fn is_left_by(retired: &Record, record: &Record) -> bool {
-    retired.exported.is_some()
-        && retired.lineage == record.lineage
-        && retired.generation == record.generation.saturating_add(1)
+pub fn is_cut_off(bytes: &[u8]) -> bool {
+    let rest = match bytes.strip_prefix(OPENING) {
+        Some(rest) => rest,
+        None => return OPENING.starts_with(bytes),
+    };
+    let mut lines = rest.split(|byte| *byte == b'\n').skip(1).peekable();
+    while let Some(line) = lines.next() {
+        let is_last = lines.peek().is_none();
+        if !(line.starts_with(b"  ") || is_last && b"  ".starts_with(line)) {
+            return false;
+        }
+    }
+    serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_err_and(|error| error.is_eof())
+}
+
+/// Whether `retired` is what this export has left behind.
+#[must_use]
+pub fn is_left_by(retired: &Record, export: &Export) -> bool {
+    retired.exported.as_ref().is_some_and(|left| left.id == export.id)
+}
+
+/// The later export of the grant that one has been used up for, if one has.
+#[must_use]
+pub fn later_export<'a>(resting: &'a Record, export: &Export) -> Option<&'a Exported> {
+    let is_earlier =
+        resting.lineage == export.record.lineage && export.record.generation < resting.generation;
+    resting.exported.as_ref().filter(|left| is_earlier && left.id != export.id)
 }
 
 /// Takes the tokens out of a store. What is left says where they went, and keeps the seeds as met (R44), so that no
@@ -87,7 +133,7 @@ pub fn is_left_by(retired: &Record, record: &Record) -> bool {
 ///
 /// # Errors
 /// When that is not known to be durable; the grant may then still rest here.
-pub async fn retire(txn: &mut Box<dyn Txn>, to: &str, at: Duration) -> Result<(), StoreError> {
+pub async fn retire(txn: &mut Box<dyn Txn>, exported: Exported) -> Result<(), StoreError> {
     let Some(record) = txn.record().cloned() else { return Ok(()) };
     let retired = Record {
         generation: record.generation.saturating_add(1),
@@ -97,7 +143,7 @@ pub async fn retire(txn: &mut Box<dyn Txn>, to: &str, at: Duration) -> Result<()
         quiet_redeems: 0,
         intent: None,
         refused: None,
-        exported: Some(Exported { to: to.to_owned(), at }),
+        exported: Some(exported),
         ..record
     };
     txn.commit(retired).await
@@ -142,6 +188,8 @@ pub async fn settle(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::store::Store;
     use crate::store::memory::MemoryStore;
@@ -149,37 +197,91 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
+    fn export(generation: u64) -> Export {
+        let record = Record { exported: None, ..sample::full(generation) };
+        Export { id: "one".to_owned(), record }
+    }
+
+    fn exported(id: &str) -> Exported {
+        Exported { id: id.to_owned(), to: "/b/grant.json".to_owned(), at: Duration::from_secs(9) }
+    }
+
+    fn why_none(bytes: &[u8]) -> String {
+        let why = decode(bytes).unwrap_err();
+        assert!(!why.contains("refresh-7"), "{why}");
+        why
+    }
+
     #[test]
     fn an_export_comes_back_as_it_was_and_a_record_is_none() {
-        let bytes = encode(&sample::full(7), "file /a/state.json").unwrap();
-        assert_eq!(decode(&bytes), Ok(sample::full(7)));
-        assert!(bytes.starts_with(OPENING));
-        let refused = decode(&record::encode(&sample::full(7)).unwrap()).unwrap_err();
+        let bytes = encode(&export(7), "file /a/state.json").unwrap();
+        assert_eq!(decode(&bytes), Ok(export(7)));
+        let refused = why_none(&record::encode(&export(7).record).unwrap());
         assert!(refused.contains("it is no export") && refused.contains("bearerd export"), "{refused}");
-        for length in 0..bytes.len() - 1 {
-            let cut = decode(&bytes[..length]).unwrap_err();
-            assert!(!cut.contains("refresh-7"), "{cut}");
-        }
         let newer = String::from_utf8(bytes.to_vec()).unwrap().replace("\"version\": 2", "\"version\": 9");
-        assert!(decode(newer.as_bytes()).unwrap_err().contains("a newer bearerd"));
+        assert!(why_none(newer.as_bytes()).contains("a newer bearerd"));
+        let without = Record { refresh_token: None, ..export(7).record };
+        for record in [without, sample::full(7)] {
+            let bytes = encode(&Export { record, ..export(7) }, "file /a").unwrap();
+            assert!(why_none(&bytes).contains("no refresh token"));
+        }
+    }
+
+    #[test]
+    fn what_was_cut_off_is_told_from_what_was_damaged() {
+        let whole = encode(&export(7), "file /a/state.json").unwrap();
+        for length in 0..whole.len() - 1 {
+            let cut = &whole[..length];
+            assert!(is_cut_off(cut) && decode(cut).is_err(), "{length}");
+        }
+        assert!(!is_cut_off(&whole));
+        for at in 0..whole.len() - 1 {
+            for byte in [0, b' ', b'\n', b'\\', b'"', b'{', b'[', whole[at] ^ 1, whole[at] ^ 0x80] {
+                let mut damaged = whole.to_vec();
+                damaged[at] = byte;
+                assert!(!is_cut_off(&damaged), "{byte} at {at}: {}", String::from_utf8_lossy(&damaged));
+            }
+        }
+        for other in ["{", "{\n  \"version\": 1,\n", "a file of somebody's"] {
+            assert!(!is_cut_off(other.as_bytes()) || OPENING.starts_with(other.as_bytes()), "{other}");
+        }
     }
 
     #[tokio::test]
     async fn what_is_left_behind_has_no_secret_and_says_where_they_went() {
-        let store = MemoryStore::holding(sample::full(7));
+        let store = MemoryStore::holding(export(7).record);
         let mut txn = store.begin(PATIENCE).await.unwrap();
-        retire(&mut txn, "/b/grant.json", Duration::from_secs(9)).await.unwrap();
+        retire(&mut txn, exported("one")).await.unwrap();
         let left = store.peek().await.unwrap().unwrap();
-        assert!(is_left_by(&left, &sample::full(7)) && !is_left_by(&left, &sample::full(8)));
+        assert!(is_left_by(&left, &export(7)), "it is known again");
+        assert!(
+            !is_left_by(&left, &Export { id: "two".to_owned(), ..export(7) }),
+            "one with the same record is not"
+        );
+        assert!(!is_left_by(&export(7).record, &export(7)));
         let text = String::from_utf8(record::encode(&left).unwrap().to_vec()).unwrap();
         for secret in ["refresh-7", "access-7", "key-7"] {
             assert!(!text.contains(secret), "{text}");
         }
         assert_eq!((left.seeds, left.lineage.as_str()), (sample::full(7).seeds, "line"));
-        assert_eq!(
-            left.exported,
-            Some(Exported { to: "/b/grant.json".to_owned(), at: Duration::from_secs(9) })
-        );
+        assert_eq!(left.exported, Some(exported("one")));
+    }
+
+    #[test]
+    fn an_export_from_before_a_later_one_is_used_up() {
+        let left = |generation, id| Record {
+            refresh_token: None,
+            exported: Some(exported(id)),
+            ..sample::record(generation)
+        };
+        assert_eq!(later_export(&left(8, "one"), &export(7)), None, "the last one");
+        for later in [left(8, "two"), left(11, "two")] {
+            assert_eq!(later_export(&later, &export(7)), Some(&exported("two")));
+        }
+        assert_eq!(later_export(&left(7, "two"), &export(7)), None, "it went on elsewhere");
+        assert_eq!(later_export(&sample::record(8), &export(7)), None);
+        let other = Record { lineage: "other".to_owned(), ..left(11, "two") };
+        assert_eq!(later_export(&other, &export(7)), None);
     }
 
     #[tokio::test]

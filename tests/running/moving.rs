@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,8 +11,8 @@ use serde_json::Value;
 
 use super::stage::{Stage, addresses, strict};
 use crate::support::canaries::found;
+use crate::support::in_time;
 use crate::support::process::{Home, told};
-use crate::support::random::Draws;
 
 /// `bearerd WORDS` at a home, to its end: exit code and what it says.
 fn bearerd(home: &Home, words: &[&str]) -> (Option<i32>, String) {
@@ -101,86 +100,182 @@ async fn a_grant_moves_into_an_encrypted_store_while_both_programs_run() {
 /// A home at which a grant rests, and nobody runs.
 async fn resting() -> (Stage, PathBuf) {
     let mut stage = Box::pin(Stage::of(strict(3600))).await;
-    stage.recovers().await;
+    // Callers have the access token a moment before it rests; without it, the next start would refresh.
+    let rests = async {
+        while record(&stage.home)["access_token"].is_null() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    Box::pin(in_time("an access token that rests", async {
+        stage.recovers().await;
+        rests.await;
+    }))
+    .await;
     stage.bearerd.kill();
     let file = stage.home.path().join("grant.json");
     (stage, file)
 }
 
+/// What a kill leaves: the name of the step it came after, whether the record has been retired, and what FILE.part and FILE
+/// hold.
+type Left<'a> = (&'static str, bool, Option<&'a [u8]>, Option<&'a [u8]>);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_export_that_is_cut_off_is_finished_by_the_next_and_never_leaves_two_holders() {
-    let (stage, file) = Box::pin(resting()).await;
-    let (home, part) = (&stage.home, stage.home.path().join("grant.json.part"));
-    let kept = fs::read(home.path().join("state.json")).unwrap();
-    let begun = record(home);
+async fn an_export_that_is_cut_off_at_any_step_leaves_one_holder_and_is_finished_by_the_next() {
+    let (mut stage, file) = Box::pin(resting()).await;
+    let (state, part) = (stage.home.path().join("state.json"), stage.home.path().join("grant.json.part"));
+    let kept = fs::read(&state).unwrap();
+    let token = record(&stage.home)["refresh_token"].clone();
+    assert_eq!(export(&stage.home, &file).0, Some(0));
+    let (exported, retired) = (fs::read(&file).unwrap(), fs::read(&state).unwrap());
+    fs::remove_file(&file).unwrap();
+    let table: [Left<'_>; 7] = [
+        ("none", false, None, None),
+        ("FILE.part is made", false, Some(b""), None),
+        ("its first bytes", false, Some(&exported[..10]), None),
+        ("its half", false, Some(&exported[..exported.len() / 2]), None),
+        ("FILE.part is durable", false, Some(&exported), None),
+        ("the record is retired", true, Some(&exported), None),
+        ("FILE has its name", true, None, Some(&exported)),
+    ];
+    for (step, is_retired, in_part, in_file) in table {
+        let put = |path: &Path, bytes: Option<&[u8]>| bytes.map(|bytes| fs::write(path, bytes).unwrap());
+        put(&state, Some(if is_retired { &retired } else { &kept }));
+        put(&part, in_part);
+        put(&file, in_file);
 
-    // Killed in the middle of the first write, and right after it.
-    for left in ["", "{\n  \"exported_fr", "{\n  \"exported_from\": \"file /x\",\n  \"reco"] {
-        fs::write(&part, left).unwrap();
-        let (code, said) = export(home, &file);
-        assert_eq!((code, part.exists()), (Some(0), false), "{said}");
-        fs::remove_file(&file).unwrap();
-        fs::write(home.path().join("state.json"), &kept).unwrap();
+        // Whoever runs there presents it as long as nobody else can.
+        Box::pin(stage.restart()).await;
+        if is_retired {
+            let status = stage.is("sign_in_required").await;
+            assert_eq!(status["grants"][0]["problem"]["code"], "grant_exported", "{step}");
+        } else {
+            stage.recovers().await;
+            let (code, said) = import(&stage.home, &file);
+            assert!(code == Some(1) && !said.contains("imported"), "{step}: {said}");
+        }
+        stage.bearerd.kill();
+        if in_part.is_some() {
+            let (code, said) = import(&stage.home, &part);
+            assert!(code == Some(1) && said.contains("not finished"), "{step}: {said}");
+        }
+
+        for _ in 0..2 {
+            let (code, said) = export(&stage.home, &file);
+            assert_eq!((code, part.exists()), (Some(0), false), "{step}: {said}");
+            let moved: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+            assert_eq!(moved["record"]["refresh_token"], token, "{step}");
+            assert!(moved["export"].is_string(), "{step}");
+            assert_eq!(moved["export"], record(&stage.home)["exported"]["id"], "{step}");
+            assert!(record(&stage.home)["refresh_token"].is_null(), "{step}");
+        }
+        assert!(!is_retired || fs::read(&file).unwrap() == exported, "{step}: it is the same one");
+        let moved = fs::read(&file).unwrap();
+        assert_eq!(import(&stage.home, &file).0, Some(0), "{step}");
+        assert_eq!((file.exists(), &record(&stage.home)["refresh_token"]), (false, &token), "{step}");
+        // An import may be cut off before its end, too: once more, and it is said to be done.
+        fs::write(&file, moved).unwrap();
+        let (code, said) = import(&stage.home, &file);
+        assert!(code == Some(0) && said.contains("already") && !file.exists(), "{step}: {said}");
     }
-    assert_eq!(export(home, &file).0, Some(0));
-    let exported = fs::read(&file).unwrap();
-    let retired = fs::read(home.path().join("state.json")).unwrap();
-    fs::rename(&file, &part).unwrap();
-    fs::write(home.path().join("state.json"), &kept).unwrap();
-    let (code, said) = import(home, &part);
-    assert!(code == Some(1) && said.contains("not finished"), "{said}");
-    assert_eq!(export(home, &file).0, Some(0), "before the record was retired");
-    assert_eq!((fs::read(&file).unwrap(), part.exists()), (exported.clone(), false));
+    assert_eq!(stage.server.reuse_errors(), 0);
+}
 
-    // Killed once the record was retired, and once all was done.
-    fs::rename(&file, &part).unwrap();
-    fs::write(home.path().join("state.json"), &retired).unwrap();
-    for _ in 0..2 {
-        let (code, said) = export(home, &file);
-        assert_eq!((code, part.exists()), (Some(0), false), "{said}");
-        assert_eq!(fs::read(&file).unwrap(), exported);
-    }
-    // Nothing is there to go elsewhere, and what is there stays.
-    let other = home.path().join("other.json");
-    let (code, said) = export(home, &other);
-    assert!(code == Some(77) && said.contains(file.to_str().unwrap()) && !other.exists(), "{said}");
-
-    // An import may be cut off before its end, too: once more, and it is said to be done.
-    assert_eq!(import(home, &file).0, Some(0));
-    assert_eq!(record(home)["refresh_token"], begun["refresh_token"]);
-    fs::write(&file, &exported).unwrap();
-    let (code, said) = import(home, &file);
-    assert!(code == Some(0) && said.contains("already") && !file.exists(), "{said}");
+/// Lets an export end once FILE.part is durable: there is no room for another record.
+fn cut_off(home: &Home, file: &Path) -> String {
+    let in_the_way = home.path().join("state.json.new");
+    fs::create_dir(&in_the_way).unwrap();
+    let (code, said) = export(home, file);
+    fs::remove_dir(&in_the_way).unwrap();
+    assert_ne!(code, Some(0), "{said}");
+    said
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_at_any_time_an_export_leaves_the_grant_in_one_place() {
+async fn what_a_try_that_came_to_nothing_has_left_is_never_given_a_name_later() {
+    let (stage, first) = Box::pin(resting()).await;
+    let home = &stage.home;
+    let (part, second) = (home.path().join("grant.json.part"), home.path().join("second.json"));
+    let begun = record(home);
+    let said = cut_off(home, &first);
+    assert!(
+        said.contains("Keep") && said.contains(part.to_str().unwrap()) && said.contains("same command"),
+        "{said}"
+    );
+    assert_eq!((record(home), part.exists(), first.exists()), (begun, true, false));
+
+    assert_eq!(export(home, &second).0, Some(0));
+    let (code, said) = export(home, &first);
+    assert_eq!((code, first.exists()), (Some(77), false), "{said}");
+    assert!(said.contains(second.to_str().unwrap()), "where it went: {said}");
+    assert!(said.contains(part.to_str().unwrap()) && said.contains("stale"), "{said}");
+    // Nor does it stay beside what was named.
+    fs::copy(&second, home.path().join("second.json.part")).unwrap();
+    assert_eq!(export(home, &second).0, Some(0));
+    assert!(second.exists() && !home.path().join("second.json.part").exists());
+    // A name that somebody has taken is not taken from him.
+    let second_part = home.path().join("second.json.part");
+    fs::rename(&second, &second_part).unwrap();
+    home.write("second.json", "a file of somebody's");
+    let (code, said) = export(home, &second);
+    assert!(
+        code == Some(1) && said.contains(second_part.to_str().unwrap()) && second_part.exists(),
+        "{said}"
+    );
+    assert_eq!(fs::read_to_string(&second).unwrap(), "a file of somebody's");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_that_was_imported_before_does_not_come_back_later() {
     let (stage, file) = Box::pin(resting()).await;
-    let (home, part) = (&stage.home, stage.home.path().join("grant.json.part"));
-    let token = record(home)["refresh_token"].clone();
-    let holds =
-        |path: &Path| fs::read_to_string(path).is_ok_and(|text| text.contains(token.as_str().unwrap()));
-    let (mut draws, mut before, mut after) = (Draws::of(3), 0, 0);
-    for _ in 0..40 {
-        let mut command: Command = home.bearerd();
-        command
-            .args(["export", "--output", file.to_str().unwrap()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        std::thread::sleep(Duration::from_micros(draws.below(40_000)));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let rests = holds(&home.path().join("state.json"));
-        assert!(rests || holds(&part) || holds(&file), "it is lost");
-        assert!(!(rests && file.exists()), "two may present it");
-        (before, after) = (before + u32::from(rests), after + u32::from(!rests));
-        let (code, said) = export(home, &file);
-        assert!(code == Some(0) && holds(&file) && !part.exists(), "{said}");
-        assert_eq!(import(home, &file).0, Some(0));
-        assert!(holds(&home.path().join("state.json")) && !file.exists());
+    let home = &stage.home;
+    assert_eq!(export(home, &file).0, Some(0));
+    let first = fs::read(&file).unwrap();
+    assert_eq!(import(home, &file).0, Some(0));
+    assert_eq!(export(home, &file).0, Some(0));
+    let second = fs::read(&file).unwrap();
+    let retired = record(home);
+
+    fs::write(&file, first).unwrap();
+    let (code, said) = import(home, &file);
+    assert!(code == Some(1) && said.contains("later"), "{said}");
+    assert_eq!((record(home), file.exists()), (retired, true));
+    fs::write(&file, second).unwrap();
+    assert_eq!(import(home, &file).0, Some(0), "the last one does");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_imports_at_the_same_time_one_has_the_grant() {
+    let (stage, file) = Box::pin(resting()).await;
+    let homes = [elsewhere(&stage, ""), elsewhere(&stage, "")];
+    assert_eq!(export(&stage.home, &file).0, Some(0));
+    let exported = fs::read(&file).unwrap();
+
+    let held = fs::File::open(&file).unwrap();
+    held.lock().unwrap();
+    let (code, said) = import(&homes[0], &file);
+    assert!(
+        code == Some(1) && said.contains("another") && !homes[0].path().join("state.json").exists(),
+        "{said}"
+    );
+    drop(held);
+
+    for round in 0..8 {
+        fs::write(&file, &exported).unwrap();
+        let begin = |home: &Home| {
+            let mut command: Command = home.bearerd();
+            command
+                .args(["import", file.to_str().unwrap()])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap()
+        };
+        let children = homes.each_ref().map(begin);
+        let won = children.map(|mut child| child.wait().unwrap().success());
+        let has = homes.each_ref().map(|home| fs::remove_file(home.path().join("state.json")).is_ok());
+        assert!(won == has && won[0] != won[1] && !file.exists(), "round {round}: {won:?} {has:?}");
     }
-    println!("killed {before} times before the record was retired, {after} times after");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -194,12 +289,35 @@ async fn what_must_not_be_overwritten_or_presented_is_refused_with_a_sentence() 
     };
     refused(import(home, &home.path().join("state.json")), 1, "it is no export");
     refused(bearerd(home, &["export", "--grant", "crm", "--output", "x"]), 78, "there is `default`");
+    refused(bearerd(home, &["export"]), 2, "--output");
+    refused(bearerd(home, &["import", "-"]), 1, "cannot read");
     let write = |name: &str, text: &str| home.write(name, text);
     write("grant.json", "a file of somebody's");
     refused(export(home, &file), 1, "is not overwritten");
     fs::remove_file(&file).unwrap();
     write("grant.json.part", "a file of somebody's");
-    refused(export(home, &file), 1, "holds another export");
+    refused(export(home, &file), 1, "is not of an earlier try");
+    fs::remove_file(home.path().join("grant.json.part")).unwrap();
+    cut_off(home, &file);
+    let whole = fs::read_to_string(home.path().join("grant.json.part")).unwrap();
+    for (is, other) in [
+        ("\"version\": 1", "\"version\": 9"),
+        ("\"lineage\"", "\"lineagf\""),
+        ("\"lineage\": \"", "\"lineage\": \"x"),
+        ("  }\n}\n", "  }\n \n"),
+        ("  }\n}\n", "   \n}\n"),
+        ("\"generation\": ", "\"generation\": 9"),
+    ] {
+        let other = whole.replace(is, other);
+        assert_ne!(whole, other);
+        write("grant.json.part", &other);
+        refused(export(home, &file), 1, "is not of an earlier try");
+        assert_eq!(
+            fs::read_to_string(home.path().join("grant.json.part")).unwrap(),
+            other,
+            "it may be all there is"
+        );
+    }
     fs::remove_file(home.path().join("grant.json.part")).unwrap();
     assert_eq!(fs::read(home.path().join("state.json")).unwrap(), kept, "nothing has left");
 
@@ -217,6 +335,10 @@ async fn what_must_not_be_overwritten_or_presented_is_refused_with_a_sentence() 
     // Another client's, and one that would not outlive this command.
     let foreign = exported.replace("\"client_id\": \"billing\"", "\"client_id\": \"crm\"");
     refused(import(&other, &write("foreign.json", &foreign)), 78, "client `crm`");
+    // Bound to a key of which this one would make no use.
+    let bound = exported.replace("\"seeds\"", "\"dpop_key\": \"canary\",\n    \"seeds\"");
+    assert_ne!(bound, exported);
+    refused(import(&stage.home, &write("bound.json", &bound)), 78, "dpop = true");
     let memory = elsewhere(&stage, "");
     let text = fs::read_to_string(memory.path().join("proxy.toml")).unwrap();
     let path = format!("path = \"{}/state.json\"", memory.path().display());
@@ -233,31 +355,20 @@ async fn what_must_not_be_overwritten_or_presented_is_refused_with_a_sentence() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_grant_goes_through_a_pipe_and_stays_where_nobody_takes_it() {
-    let (stage, _) = Box::pin(resting()).await;
+async fn a_seed_that_is_configured_where_a_grant_goes_is_older_than_the_grant() {
+    let (stage, file) = Box::pin(resting()).await;
     let other = elsewhere(&stage, "");
     let token = record(&stage.home)["refresh_token"].clone();
-    // What is configured where it goes is older than what comes, though it has not been met there.
     let seed = stage.server.seed("billing");
     other.write("seed", &seed);
     let text = fs::read_to_string(other.path().join("proxy.toml")).unwrap();
     let key = "client_id = \"billing\"\n";
     other.write("proxy.toml", &text.replace(key, &format!("{key}refresh_token = {{ file = \"seed\" }}\n")));
-
-    let (closed, pipe) = std::io::pipe().unwrap();
-    drop(closed);
-    let mut command = stage.home.bearerd();
-    let status = command.arg("export").stdout(pipe).stderr(Stdio::null()).status().unwrap();
-    assert_eq!((status.code(), &record(&stage.home)["refresh_token"]), (Some(1), &token));
-
-    let mut source = stage.home.bearerd();
-    let mut source = source.arg("export").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut command = other.bearerd();
-    let (code, _, said) = told(command.args(["import", "-"]).stdin(source.stdout.take().unwrap()));
-    assert_eq!((code, source.wait().unwrap().code()), (Some(0), Some(0)), "{said}");
-    assert_eq!(record(&other)["refresh_token"], token);
+    assert_eq!(export(&stage.home, &file).0, Some(0));
+    let (code, said) = import(&other, &file);
+    assert_eq!((code, &record(&other)["refresh_token"]), (Some(0), &token), "{said}");
     let met = serde_json::to_value(Fingerprint::of(&seed)).unwrap();
     assert!(record(&other)["seeds"].as_array().unwrap().contains(&met));
-    assert_eq!(record(&stage.home)["exported"]["to"], "standard output");
+    assert_eq!(record(&stage.home)["exported"]["to"], file.to_str().unwrap());
     assert!(record(&stage.home)["refresh_token"].is_null());
 }

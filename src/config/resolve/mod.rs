@@ -17,7 +17,7 @@ use super::reference::{SecretReference, looks_like_a_variable};
 use super::value::{Placed, Workers};
 use super::written::Written;
 use crate::grant::Secret;
-use crate::secret::{ClientSecret, KEYRING_IS_BUILT_IN};
+use crate::secret::ClientSecret;
 use crate::{proxy, store, telemetry, tls};
 
 /// What the parts need beside their own keys.
@@ -184,38 +184,22 @@ fn resolve_tls(written: keys::Tls, context: &mut Context<'_>) -> tls::Params {
 
 fn resolve_store(written: keys::Store, context: &mut Context<'_>) -> store::Params {
     let keys::Store { kind, path, allow_network_fs, encryption_key, faulty: _ } = written;
-    let word = match kind.as_ref().map(|kind| kind.value) {
-        None | Some(StoreKind::File) => None,
-        Some(StoreKind::Keyring) => Some("keyring"),
-        Some(StoreKind::Memory) => Some("memory"),
-    };
-    if let Some(word) = word {
-        let path = path.as_ref().filter(|_| word == "memory").map(|path| ("path", &path.place));
-        let network = allow_network_fs.as_ref().filter(|allow| allow.value);
-        let network = network.map(|allow| ("allow_network_fs", &allow.place));
-        let key = encryption_key.as_ref().map(|key| ("encryption_key", &key.place));
+    if or(kind, StoreKind::File) == StoreKind::Memory {
+        let path = path.map(|path| ("path", path.place));
+        let network =
+            allow_network_fs.filter(|allow| allow.value).map(|allow| ("allow_network_fs", allow.place));
+        let key = encryption_key.map(|key| ("encryption_key", key.place));
         for (key, place) in path.into_iter().chain(network).chain(key) {
-            let title = format!("`store.{key}` is of no use with `store.kind` = \"{word}\"");
-            let problem = Problem::new(Code::Contradiction, place, title);
+            let title = format!("`store.{key}` is of no use with `store.kind` = \"memory\"");
+            let problem = Problem::new(Code::Contradiction, &place, title);
             context.report.error(problem.help("remove one of the two"));
         }
-    }
-    match kind {
-        Some(Placed { value: StoreKind::Memory, .. }) => return store::Params::Memory,
-        Some(Placed { value: StoreKind::Keyring, place }) if !KEYRING_IS_BUILT_IN => {
-            let title = "`store.kind` is \"keyring\", and this bearerd was built without one";
-            let problem = Problem::new(Code::NotBuiltIn, &place, title);
-            context.report.error(problem.help("build it with `--features keyring`, or write \"file\""));
-        }
-        _ => {}
+        return store::Params::Memory;
     }
     let path = match path {
         Some(path) => context.path(path),
         None => default_state_folder(context.env, context.root).join("state.json"),
     };
-    if word.is_some() {
-        return store::Params::Keyring { path };
-    }
     let references = encryption_key.map(|keys| keys.value.0).unwrap_or_default();
     let encryption_keys =
         references.iter().filter_map(|key| context.secret("store.encryption_key", key)).collect();

@@ -45,6 +45,16 @@ pub(super) struct Disk {
     pub(super) watch: Option<Watch>,
 }
 
+/// Makes renames durable. Some file systems do not offer it, and then keep the order by themselves.
+pub(crate) fn sync_folder(folder: &File) -> io::Result<()> {
+    match folder.sync_all() {
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
+            Ok(())
+        }
+        done => done,
+    }
+}
+
 impl Disk {
     #[cfg(debug_assertions)]
     fn tell(&self, step: Step<'_>) {
@@ -103,20 +113,13 @@ impl Disk {
         fs::rename(from, to)
     }
 
-    /// Makes renames durable. Some file systems do not offer it, and then keep the order by themselves.
+    /// Makes renames durable.
     pub(super) fn sync_folder(&self, folder: &File) -> io::Result<()> {
         #[cfg(test)]
         self.faults.syncing_folder()?;
         #[cfg(debug_assertions)]
         self.tell(Step::SyncFolder);
-        match folder.sync_all() {
-            Err(error)
-                if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) =>
-            {
-                Ok(())
-            }
-            done => done,
-        }
+        sync_folder(folder)
     }
 
     /// No error when it was not there.

@@ -12,20 +12,13 @@ use super::{Doing as _, StoreError};
 use crate::store::seal::Keys;
 
 /// A lock that is held until this is dropped, and the files it stands for.
-pub(in crate::store) struct Locked {
+pub(super) struct Locked {
     pub(super) files: Files,
     /// Opened beforehand, so that saving a successor opens nothing.
     pub(super) folder: File,
     /// What seals and opens the record.
     pub(super) keys: Arc<Keys>,
     _lock: File,
-}
-
-impl Locked {
-    /// The record that it stands for.
-    pub(in crate::store) fn record(&self) -> &Path {
-        &self.files.record
-    }
 }
 
 /// Takes the lock if nobody has it. Never a POSIX record lock: those go when any descriptor of the file is closed.

@@ -30,12 +30,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use self::disk::Disk;
+pub(crate) use self::disk::sync_folder;
 #[cfg(debug_assertions)]
 pub use self::disk::{Step, Watch};
-pub(super) use self::lock::Locked;
-pub(super) use self::place::Place;
+use self::place::Place;
 use self::write::Held;
-use super::record::decode;
 use super::seal::Seal;
 use super::{Intent, Pending, Record, Store, StoreError, Txn};
 use crate::clock::Stopwatch;
@@ -73,31 +72,21 @@ impl FileStore {
         self
     }
 
-    async fn lock(&self, patience: Duration) -> Result<Locked, StoreError> {
-        take(&self.place, patience).await
-    }
-}
-
-/// Asks for a place's lock until it is had or `patience` is over.
-pub(super) async fn take(place: &Arc<Place>, patience: Duration) -> Result<Locked, StoreError> {
-    let waiting = Stopwatch::start();
-    loop {
-        let asked = Arc::clone(place);
-        if let Some(locked) = blocking(move || lock::try_take(&asked)).await? {
-            return Ok(locked);
+    /// Asks for the lock until it is had or `patience` is over.
+    async fn lock(&self, patience: Duration) -> Result<lock::Locked, StoreError> {
+        let waiting = Stopwatch::start();
+        loop {
+            let place = Arc::clone(&self.place);
+            if let Some(locked) = blocking(move || lock::try_take(&place)).await? {
+                return Ok(locked);
+            }
+            let left = patience.saturating_sub(waiting.elapsed());
+            if left.is_zero() {
+                return Err(StoreError::Locked { place: self.place.shown() });
+            }
+            tokio::time::sleep(POLL.saturating_add(JITTER.mul_f64(dice())).min(left)).await;
         }
-        let left = patience.saturating_sub(waiting.elapsed());
-        if left.is_zero() {
-            return Err(StoreError::Locked { place: place.shown() });
-        }
-        tokio::time::sleep(POLL.saturating_add(JITTER.mul_f64(dice())).min(left)).await;
     }
-}
-
-/// Whether the file at `path` is what an export has left of a record.
-pub(super) fn is_left_behind(path: &Path) -> bool {
-    let read = std::fs::read(path).map(zeroize::Zeroizing::new).ok();
-    read.and_then(|bytes| decode(&bytes).ok()).is_some_and(|record| record.exported.is_some())
 }
 
 impl Store for FileStore {
@@ -186,7 +175,7 @@ impl Txn for FileTxn {
 }
 
 /// Does `work` where it may block.
-pub(super) async fn blocking<T: Send + 'static>(
+async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     match tokio::task::spawn_blocking(work).await {

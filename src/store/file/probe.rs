@@ -1,4 +1,5 @@
-//! The trial at start (R43): does everything that a save does, where a save would do it, and changes nothing.
+//! The trial at start (R43): does everything that a save does, where a save would do it, and changes nothing but the key
+//! that a record is sealed with.
 
 use std::io;
 use std::time::Duration;
@@ -6,7 +7,7 @@ use std::time::Duration;
 use super::disk::Disk;
 use super::lock::Locked;
 use super::place::Place;
-use super::{Doing as _, StoreError, read, write};
+use super::{Doing as _, StoreError, read, recover, write};
 
 /// How long a probe waits for the lock: one save's time, not a token request's, because the program is starting.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
@@ -14,7 +15,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 /// Reserves room as an intent does, fills it, and renames it.
 ///
 /// Where a record rests, the probe's file carries **its very bytes** and is renamed over it: killed at any point, it
-/// leaves the record as it was. Only what is there can resist (a mount point of its own, an immutable file), so where
+/// leaves the record as it was. A record that is plain though there is a key, or sealed with another than the first, is
+/// sealed with that one instead, so that after a start no other is needed. Only what is there can resist (a mount point of its own, an immutable file), so where
 /// nothing rests an empty file is renamed to another name beside it, and no half-made record is ever at the path.
 pub(super) fn run(locked: &Locked, disk: &Disk) -> Result<(), StoreError> {
     let tried = try_out(locked, disk);
@@ -28,7 +30,18 @@ pub(super) fn run(locked: &Locked, disk: &Disk) -> Result<(), StoreError> {
 fn try_out(locked: &Locked, disk: &Disk) -> Result<(), StoreError> {
     let files = &locked.files;
     let found = read::open(files)?;
-    let bytes = found.as_ref().map_or(&[][..], |found| &found.bytes);
+    let decoded = found.as_ref().map(|found| locked.keys.decode(&found.bytes));
+    let resealed = match (&found, &decoded) {
+        (Some(found), Some(Ok(record))) if locked.keys.is_outdated(&found.bytes, record) => {
+            // What is left of a save is sealed as the record was.
+            let record = recover::leftovers(locked, disk, Some(record.clone()))?;
+            let encode = |record| locked.keys.encode(&record).doing("write", &files.record);
+            record.map(encode).transpose()?
+        }
+        _ => None,
+    };
+    let found_bytes = found.as_ref().map(|found| &found.bytes);
+    let bytes = resealed.as_ref().or(found_bytes).map_or(&[][..], |bytes| bytes);
     let (from, to) = match &found {
         Some(_) => (&files.probe, &files.record),
         None => (&files.probe, &files.fresh),
@@ -41,10 +54,10 @@ fn try_out(locked: &Locked, disk: &Disk) -> Result<(), StoreError> {
         disk.remove(to).doing("remove", to)?;
     }
     disk.sync_folder(&locked.folder).doing("save the folder", &files.folder)?;
-    match locked.keys.decode(bytes) {
+    match decoded {
         // Damage is for whoever begins: it is set aside then.
-        Err(unreadable) => read::damage(&files.record, unreadable).map(drop),
-        Ok(_) => Ok(()),
+        Some(Err(unreadable)) => read::damage(&files.record, unreadable).map(drop),
+        _ => Ok(()),
     }
 }
 

@@ -68,7 +68,7 @@ pub(super) fn room_for(record: &Record) -> usize {
     let plain = record.lineage.len()
         + record.issuer.len()
         + record.client_id.len()
-        + record.exported.as_ref().map_or(0, |exported| exported.to.len());
+        + record.exported.as_ref().map_or(0, |exported| exported.id.len() + exported.to.len());
     // A character may need six bytes in JSON; everything else is short and of known number.
     8 * 1024 + 6 * (secrets + plain) + 128 * record.seeds.len()
 }
@@ -277,20 +277,21 @@ impl From<RefusalForm<'_>> for Refusal {
 
 #[derive(Serialize, Deserialize)]
 struct ExportedForm<'a> {
+    id: Cow<'a, str>,
     to: Cow<'a, str>,
     #[serde(with = "seconds")]
     at: Duration,
 }
 
 impl<'a> From<&'a Exported> for ExportedForm<'a> {
-    fn from(Exported { to, at }: &'a Exported) -> Self {
-        Self { to: Cow::Borrowed(to), at: *at }
+    fn from(Exported { id, to, at }: &'a Exported) -> Self {
+        Self { id: Cow::Borrowed(id), to: Cow::Borrowed(to), at: *at }
     }
 }
 
 impl From<ExportedForm<'_>> for Exported {
-    fn from(ExportedForm { to, at }: ExportedForm<'_>) -> Self {
-        Self { to: to.into_owned(), at }
+    fn from(ExportedForm { id, to, at }: ExportedForm<'_>) -> Self {
+        Self { id: id.into_owned(), to: to.into_owned(), at }
     }
 }
 

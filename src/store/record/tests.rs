@@ -70,7 +70,7 @@ impl Draw {
                 presented: Fingerprint::of(&draw.text()),
                 at: draw.span(),
             }),
-            exported: self.maybe(|draw| Exported { to: draw.text(), at: draw.span() }),
+            exported: self.maybe(|draw| Exported { id: draw.text(), to: draw.text(), at: draw.span() }),
         }
     }
 }
@@ -112,7 +112,7 @@ fn the_form_is_the_documented_one() {
             "grant_end": {"told": "4.000000000", "at": "8.000000000"},
             "intent": {"presented": fingerprint, "holder": "1", "started": "5.000000000"},
             "refused": {"reason": "rejected", "presented": fingerprint, "at": "6.000000000"},
-            "exported": {"to": "/a/grant.json", "at": "7.000000000"},
+            "exported": {"id": "one", "to": "/a/grant.json", "at": "7.000000000"},
         })
     );
 }
@@ -156,6 +156,7 @@ fn what_is_not_of_its_type_is_damaged() {
         "/intent",
         "/refused",
         "/exported",
+        "/exported/id",
         "/exported/to",
         "/access_token/text",
         "/access_token/bound",

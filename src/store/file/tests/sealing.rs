@@ -6,7 +6,7 @@ use super::faults::How;
 use super::*;
 use crate::secret::ClientSecret;
 use crate::store::record::encode;
-use crate::store::sample::{intent, record};
+use crate::store::sample::{self, intent, record};
 
 /// A store whose records the first of these keys seals.
 fn under(numbers: &[u8], path: &Path) -> FileStore {
@@ -83,12 +83,13 @@ async fn a_key_that_cannot_be_read_is_told_at_the_start_though_nothing_rests() {
 }
 
 #[tokio::test]
-async fn a_record_from_before_there_was_a_key_is_taken_up_and_sealed_with_the_next_write() {
+async fn a_record_from_before_there_was_a_key_is_taken_up_and_sealed_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.json");
     under(&[], &path).begin(LONG).await.unwrap().commit(record(1)).await.unwrap();
     let store = under(&[1], &path);
     store.probe().await.unwrap();
+    assert!(!fs::read_to_string(&path).unwrap().contains("refresh-1"));
     assert_eq!(store.peek().await.unwrap(), Some(record(1)));
     let mut txn = store.begin(LONG).await.unwrap();
     assert_eq!(txn.record(), Some(&record(1)));
@@ -96,6 +97,57 @@ async fn a_record_from_before_there_was_a_key_is_taken_up_and_sealed_with_the_ne
     drop(txn);
     assert!(!fs::read_to_string(&path).unwrap().contains("refresh-1"));
     assert!(refused(under(&[], &path).peek().await).contains("names none"));
+}
+
+#[tokio::test]
+async fn after_one_start_only_the_first_key_is_needed() {
+    for before in [&[][..], &[1]] {
+        for last in [1, 2] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("state.json");
+            under(before, &path).begin(LONG).await.unwrap().commit(record(1)).await.unwrap();
+            if last == 2 {
+                let keys: Vec<Secret> = before.iter().copied().map(key).collect();
+                let keys = Seal::new(&GrantName::new(GrantName::DEFAULT), &keys).keys().unwrap();
+                fs::write(folder.path().join("state.json.spare"), &*keys.encode(&record(2)).unwrap())
+                    .unwrap();
+            }
+            under(&[2, 1], &path).probe().await.unwrap();
+            let txn = under(&[2], &path).begin(LONG).await.unwrap();
+            assert_eq!(txn.record(), Some(&record(last)), "{before:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_start_that_is_cut_off_while_it_changes_the_key_loses_nothing() {
+    for step in 0.. {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        under(&[1], &path).begin(LONG).await.unwrap().commit(record(1)).await.unwrap();
+        let keys: Vec<Secret> = [2, 1].into_iter().map(key).collect();
+        let faults = Faults::at(step, How::Killed);
+        let _cut_off = store_under(&keys, &path, &faults).probe().await;
+        let txn = under(&[2, 1], &path).begin(LONG).await.unwrap();
+        assert_eq!(txn.record(), Some(&record(1)), "step {step}");
+        if faults.steps().len() <= step {
+            assert!(step > 3, "there are steps to die at");
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_an_export_has_left_is_known_for_it_without_a_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.json");
+    let exported = sample::full(7).exported;
+    let left = Record { refresh_token: None, access_token: None, exported, ..record(7) };
+    under(&[1], &path).begin(LONG).await.unwrap().commit(left.clone()).await.unwrap();
+    for keys in [&[][..], &[2], &[1]] {
+        under(keys, &path).probe().await.unwrap();
+        assert_eq!(under(keys, &path).peek().await.unwrap().as_ref(), Some(&left), "{keys:?}");
+    }
 }
 
 #[tokio::test]
