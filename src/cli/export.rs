@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::grants::{Grant, hold, sync_folder, wait_for};
+use super::grants::{Grant, hold, sync_folder, unusable_store, wait_for};
 use super::{Common, Exit, Failure, note, run};
 use crate::clock::Clock;
 use crate::config::Flags;
@@ -46,6 +46,7 @@ pub(super) fn export(common: &Common, arguments: Arguments) -> Result<Exit, Fail
     let grant = Grant::find(common, arguments.flags, &arguments.grant)?;
     let file = &arguments.output;
     let file = std::path::absolute(file).map_err(|error| failed("find", file, &error))?;
+    is_a_name_for(&file)?;
     let told = wait_for(to_file(&grant, &file))?;
     if !common.quiet {
         note(&told);
@@ -53,19 +54,34 @@ pub(super) fn export(common: &Common, arguments: Arguments) -> Result<Exit, Fail
     Ok(Exit::Success)
 }
 
+/// What has such a name is cleared away by whoever works with a store, or waits for its end.
+fn is_a_name_for(file: &Path) -> Result<(), Failure> {
+    const WORKING: [&str; 5] = [PART, ".lock", ".new", ".probe", ".spare"];
+    match WORKING.iter().find(|ending| file.as_os_str().as_encoded_bytes().ends_with(ending.as_bytes())) {
+        Some(ending) => {
+            let why = format!("{} cannot be an export: name it without {ending}", file.display());
+            Err(Failure::new(Exit::Failure, why))
+        }
+        None => Ok(()),
+    }
+}
+
 async fn to_file(grant: &Grant, file: &Path) -> Result<String, Failure> {
     let part = PathBuf::from(format!("{}{PART}", file.display()));
     let mut txn = grant.lock().await?;
-    if let Some(retired) = txn.record() {
-        let is_its = |path: &Path| read(path).is_some_and(|export| transfer::is_left_by(retired, &export));
-        if is_its(file) {
-            if is_its(&part) {
-                remove(&part)?;
-            }
-            return Ok(done(grant, file));
+    if let Some(retired) = txn.record().cloned() {
+        let is_its = |path: &Path| read(path).is_some_and(|export| transfer::is_left_by(&retired, &export));
+        let (is_named, is_left) = (is_its(file), is_its(&part));
+        if is_named || is_left {
+            // The try before may have ended before its last word was durable.
+            txn.commit(retired).await.map_err(|error| unusable_store(&error))?;
         }
-        if is_its(&part) {
-            name(&part, file)?;
+        match (is_named, is_left) {
+            (true, true) => remove(&part)?,
+            (false, true) => name(&part, file)?,
+            _ => {}
+        }
+        if is_named || is_left {
             return Ok(done(grant, file));
         }
     }
@@ -113,7 +129,7 @@ fn done(grant: &Grant, file: &Path) -> String {
     let Grant { params, store } = grant;
     format!(
         "exported: the refresh token of grant {} is in {} and no longer in {}; `bearerd import` puts it into another \
-         store",
+         store. Move the file and keep no copy: one that is imported as well is a second holder",
         params.name,
         file.display(),
         store.place()
@@ -142,7 +158,10 @@ fn is_of_an_earlier_try(part: &Path, record: &Record) -> bool {
     match contents(part) {
         Some(bytes) => match transfer::decode(&bytes) {
             Ok(Export { record: left, .. }) => {
-                left.lineage == record.lineage && left.generation <= record.generation
+                // Retiring counts up; what has the retired record's own number was exported elsewhere since.
+                let is_earlier = left.generation < record.generation;
+                left.lineage == record.lineage
+                    && (is_earlier || left.generation == record.generation && record.exported.is_none())
             }
             Err(_) => transfer::is_cut_off(&bytes),
         },

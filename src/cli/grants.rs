@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::{Common, Exit, Failure};
 use crate::config::Flags;
+use crate::grant::lineage;
 use crate::grant::{Flow, Params};
 use crate::store::{self, Store, StoreError, Txn};
 use crate::token::GrantName;
@@ -48,7 +49,22 @@ impl Grant {
     /// The store's lock, which a running bearerd may have for as long as a refresh takes.
     pub(super) async fn lock(&self) -> Result<Box<dyn Txn>, Failure> {
         let patience = self.params.timeout + SLACK;
-        self.store.begin(patience).await.map_err(|error| unusable_store(&error))
+        let begun = self.store.begin(patience).await;
+        if let Err(StoreError::Corrupt { aside: Some(_), .. }) = &begun {
+            // It was set aside. Before anybody takes the configured seed for the first, something stands in its place.
+            self.stand_in(patience).await.map_err(|error| unusable_store(&error))?;
+        }
+        begun.map_err(|error| unusable_store(&error))
+    }
+
+    async fn stand_in(&self, patience: Duration) -> Result<(), StoreError> {
+        let Flow::RefreshToken { seed } = &self.params.flow else { return Ok(()) };
+        let seed = seed.as_ref().and_then(|reference| reference.read_refresh_token().ok());
+        let mut txn = self.store.begin(patience).await?;
+        match txn.record() {
+            Some(_) => Ok(()),
+            None => txn.commit(lineage::after_damage(&self.params.identity(), seed.as_ref())).await,
+        }
     }
 }
 

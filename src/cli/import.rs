@@ -37,7 +37,8 @@ pub(super) fn import(common: &Common, arguments: Arguments) -> Result<Exit, Fail
     run::forbid_core_dumps();
     let grant = Grant::find(common, arguments.flags, &arguments.grant)?;
     let shown = arguments.file.display();
-    if arguments.file.as_os_str().as_encoded_bytes().ends_with(PART.as_bytes()) {
+    let real = fs::canonicalize(&arguments.file).unwrap_or_else(|_| arguments.file.clone());
+    if real.as_os_str().as_encoded_bytes().ends_with(PART.as_bytes()) {
         let why = format!(
             "{shown} is of an export that was not finished, so the grant may be in use where it came from: run \
              `bearerd export` there once more"

@@ -114,8 +114,8 @@ fn has_left(exported: &Exported) -> RefreshError {
         Class::Refused,
         "grant_exported",
         format!(
-            "The grant was exported at {at}, to {}, and is presented from here no more. Import it here again, sign in \
-             again, or provide a new seed.",
+            "The grant was exported at {at}, to {}, and is presented from here no more. If it was imported nowhere, \
+             import it here again; else sign in again, or provide a new seed.",
             exported.to
         ),
     )

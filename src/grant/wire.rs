@@ -115,7 +115,7 @@ pub fn salvage(answer: &Answer) -> Option<RefreshToken> {
     }
     let found = match Members::of(answer) {
         Some(members) => members.text("refresh_token"),
-        None => scan(&answer.body, "refresh_token").or_else(|| whole_pairs(answer)?.text("refresh_token")),
+        None => scan(answer, "refresh_token").or_else(|| whole_pairs(answer)?.text("refresh_token")),
     };
     found.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).map(RefreshToken::new)
 }
@@ -398,18 +398,17 @@ impl Members {
         }
     }
 
-    /// A form is believed only if its names could be some, and one is a member that we look for: almost any text is a
-    /// form, also JSON with an address in it that was cut off.
+    /// A form is believed only if it begins as one, and names a member that we look for: almost any text is a form, also
+    /// JSON with an address in it that was cut off. A pair that is none is passed over.
     fn of_form(body: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(body).ok()?.trim();
-        let mut members = serde_json::Map::new();
-        for pair in text.split('&') {
-            let (name, value) = pair.split_once('=')?;
-            if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"*-._%+".contains(&byte)) {
-                return None;
-            }
-            members.insert(form_decode(name)?, Value::String(form_decode(value)?));
+        let could_be = |byte: u8| byte.is_ascii_alphanumeric() || b"*-._%+".contains(&byte);
+        if !text.split('=').next()?.bytes().all(could_be) {
+            return None;
         }
+        let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
+        let decoded = |(name, value)| Some((form_decode(name)?, Value::String(form_decode(value)?)));
+        let members: serde_json::Map<String, Value> = pairs.filter_map(decoded).collect();
         let known = ["access_token", "refresh_token", "error"];
         known.iter().any(|name| members.contains_key(*name)).then_some(Self(members))
     }
@@ -436,21 +435,29 @@ fn form_decode(text: &str) -> Option<String> {
 
 /// The last complete string member `name` in a body that is no JSON as a whole: cut off, or with rubbish around it. Where
 /// it is in UTF-16, what is left without NUL is as good.
-fn scan(body: &[u8], name: &str) -> Option<String> {
+///
+/// In what was cut off only its own members count: what is deeper belongs to something else. What is whole and broken
+/// elsewhere may have lost count of its depth.
+fn scan(answer: &Answer, name: &str) -> Option<String> {
+    let marks: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
+    let body = marks.iter().find_map(|mark| answer.body.strip_prefix(*mark)).unwrap_or(&answer.body);
     let kept: zeroize::Zeroizing<Vec<u8>> =
         body.iter().copied().filter(|byte| *byte != 0).collect::<Vec<_>>().into();
     let text = String::from_utf8_lossy(&kept);
     let text = text.trim_start_matches('\u{feff}').trim_start();
     let key = format!("\"{name}\"");
-    let places: Vec<usize> = if text.starts_with('{') {
-        // Its own members only: what is deeper belongs to something else.
-        outermost_strings(text)
-            .filter(|at| text.get(*at..).is_some_and(|rest| rest.starts_with(&key)))
-            .collect()
-    } else {
-        text.match_indices(&key).map(|(at, _)| at).collect()
-    };
-    places.into_iter().rev().find_map(|at| scan_value(text.get(at + key.len()..)?))
+    let last =
+        |places: Vec<usize>| places.into_iter().rev().find_map(|at| scan_value(text.get(at + key.len()..)?));
+    let is_named = |at: &usize| text.get(*at..).is_some_and(|rest| rest.starts_with(&key));
+    let is_cut_off = !answer.complete
+        || serde_json::from_str::<serde::de::IgnoredAny>(text).is_err_and(|error| error.is_eof());
+    let own = || last(outermost_strings(text).filter(is_named).collect());
+    let any = || last(text.match_indices(&key).map(|(at, _)| at).collect());
+    match text.starts_with('{') {
+        true if is_cut_off => own(),
+        true => own().or_else(any),
+        false => any(),
+    }
 }
 
 /// Where strings begin in the outermost objects of a text.

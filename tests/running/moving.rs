@@ -372,3 +372,26 @@ async fn a_seed_that_is_configured_where_a_grant_goes_is_older_than_the_grant() 
     assert_eq!(record(&stage.home)["exported"]["to"], file.to_str().unwrap());
     assert!(record(&stage.home)["refresh_token"].is_null());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_a_store_clears_away_is_none_for_an_export() {
+    let (stage, _) = Box::pin(resting()).await;
+    let before = record(&stage.home);
+    for name in ["state.json.new", "state.json.spare", "other.probe", "x.lock", "grant.json.part"] {
+        let (code, said) = export(&stage.home, &stage.home.path().join(name));
+        assert!(code == Some(1) && said.contains("cannot be an export"), "{name}: {said}");
+        assert_eq!(record(&stage.home), before, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_record_that_an_export_meets_does_not_bring_the_seed_back() {
+    let (mut stage, file) = Box::pin(resting()).await;
+    fs::write(stage.home.path().join("state.json"), "{ half").unwrap();
+    let (code, said) = export(&stage.home, &file);
+    assert!(code == Some(78) && said.contains("set aside"), "{said}");
+    let before = stage.server.redeems().len();
+    Box::pin(stage.restart()).await;
+    stage.is("sign_in_required").await;
+    assert_eq!((stage.server.redeems().len(), stage.server.reuse_errors()), (before, 0));
+}

@@ -126,7 +126,7 @@ struct Used {
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 struct Inputs {
     given: Used,
-    rests: Option<(String, u64)>,
+    rests: Option<Fingerprint>,
 }
 
 impl Refresher {
@@ -277,8 +277,11 @@ impl Refresher {
                     self.endpoint.forget();
                 }
                 if needs_a_person(error.class) {
-                    // What was put in place while it was asked has not been tried.
-                    self.parked_on = Some(Inputs { given: self.used.clone(), ..self.inputs().await });
+                    // What was put in place while it was asked has not been tried; where it did not come to that, nobody
+                    // knows what it was before.
+                    let now = self.inputs().await;
+                    let secrets = self.used.secrets.clone().or(now.given.secrets.clone());
+                    self.parked_on = Some(Inputs { given: Used { secrets, ..self.used.clone() }, ..now });
                 }
             }
         }

@@ -133,7 +133,7 @@ impl Refresher {
         };
         let bound = self.bind(&mut record).await?;
         if begins || bound {
-            record.generation += u64::from(!begins);
+            record.generation = record.generation.saturating_add(u64::from(!begins));
             let rests = self.commit(txn, &record).await;
             // Without a refresh token there is nothing to lose.
             if self.needs_refresh_token() {
@@ -325,7 +325,7 @@ impl Refresher {
         }
         record.refused = Some(Refusal { reason: reason.to_owned(), presented, at: self.clock.now().wall });
         record.intent = None;
-        record.generation += 1;
+        record.generation = record.generation.saturating_add(1);
         let _told_and_counted = self.commit(&mut txn, &record).await;
         error
     }
@@ -349,7 +349,7 @@ impl Refresher {
 /// The record with a new refresh token and nothing else changed: what is saved before anything depends on it.
 fn succeeded_by(record: Record, successor: RefreshToken) -> Record {
     Record {
-        generation: record.generation + 1,
+        generation: record.generation.saturating_add(1),
         refresh_token: Some(successor),
         quiet_redeems: 0,
         intent: None,
@@ -369,7 +369,7 @@ fn with_token(
     let Issued { access_token, bound, .. } = issued;
     let saved = SavedToken { text: access_token.clone(), bound: *bound, obtained: asked, expires, boot_id };
     Record {
-        generation: record.generation + 1,
+        generation: record.generation.saturating_add(1),
         access_token: Some(saved),
         quiet_redeems: if rotated { 0 } else { record.quiet_redeems.saturating_add(1) },
         grant_end: end::told(record.grant_end, asked, issued.grant_life),

@@ -7,6 +7,7 @@ use super::{Command, Inputs, Refresher, Used};
 use crate::clock::{self, Moment, NAP};
 use crate::grant::Flow;
 use crate::secret::{Fingerprint, RefreshToken, Secret};
+use crate::store::Record;
 use crate::token::Wanted;
 
 /// We wake this much later, so that the moment has come when we look.
@@ -145,7 +146,7 @@ impl Refresher {
         let rests = self.store.peek().await.ok().flatten();
         Inputs {
             given: Used { seed, secrets, dpop_key: self.key_as_it_is().await },
-            rests: rests.map(|record| (record.lineage, record.generation)),
+            rests: rests.as_ref().map(what_rests),
         }
     }
 
@@ -157,4 +158,12 @@ impl Refresher {
         self.unread_seed = read.as_ref().err().cloned();
         read.ok()
     }
+}
+
+/// Names the tokens of a record: what another process, or a person, puts there. Not the verdicts beside them, of which two
+/// processes under one refusal would wake each other for ever.
+fn what_rests(record: &Record) -> Fingerprint {
+    let refresh_token = record.refresh_token.as_ref().map(RefreshToken::fingerprint);
+    let access_token = record.access_token.as_ref().map(|saved| saved.text.fingerprint());
+    Fingerprint::of(&format!("{} {refresh_token:?} {access_token:?}", record.lineage))
 }

@@ -54,6 +54,28 @@ fn a_refresh_token_is_salvaged_from_an_answer_that_is_otherwise_wrong() {
 }
 
 #[test]
+fn a_refresh_token_is_salvaged_from_what_is_whole_and_broken_anywhere() {
+    for body in [
+        r#"{"scope":"a"b","refresh_token":"R2"}"#,
+        r#"{"access_token":"x"},"refresh_token":"R2"}"#,
+        r#"{"a":[1,"refresh_token":"R2"}"#,
+        r#"{{"access_token":"x","refresh_token":"R2"}"#,
+        "access_token=A&refresh_token=R2&scope[]=x",
+        "access_token=A&a~b:c/d=1&refresh_token=R2&lone&%E9=%E9",
+    ] {
+        assert_eq!(salvaged(body).as_deref(), Some("R2"), "{body}");
+        let cut = Answer { complete: false, ..answer(200, body) };
+        let found = salvage(&cut).map(|token| token.expose().to_owned());
+        assert!(found.is_none() || found.as_deref() == Some("R2"), "{body}");
+    }
+    // Its own, in UTF-16 as well.
+    let nested = r#"{"refresh_token":"R2","last":{"refresh_token":"R1"}} and more"#;
+    let marked: Vec<u8> = format!("\u{feff}{nested}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let odd = Answer { body: zeroize::Zeroizing::new(marked), ..answer(200, "") };
+    assert_eq!(salvage(&odd), Some(RefreshToken::new("R2")));
+}
+
+#[test]
 fn a_refresh_token_is_salvaged_from_utf_16_and_from_among_nuls() {
     let body = r#"{"access_token":"A","refresh_token":"R2","token_type":"Bearer"}"#;
     let little: Vec<u8> = format!("\u{feff}{body}").encode_utf16().flat_map(u16::to_le_bytes).collect();

@@ -1,5 +1,7 @@
 //! What a server is told in confidence is kept out of what is shown of its answers, however it is spelled there.
 
+use std::cell::Cell;
+
 use base64::Engine;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
@@ -8,6 +10,13 @@ use crate::secret::{ClientSecret, RefreshToken};
 
 /// A longer text is not shown at all: to look for secrets in it would take its time, and nobody reads it.
 const LONGEST: usize = 4096;
+
+/// How many bytes may be compared for one text: some milliseconds. The server chooses the text and, with the tokens in its
+/// answer, some of the secrets.
+const MOST_WORK: u32 = 1 << 20;
+
+/// What stands for a text that is not looked through.
+const NOT_SHOWN: &str = "a text too long to be shown";
 
 /// The secrets that a token request told the server, and that its answer may quote.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,12 +52,13 @@ impl<'a> Secrets<'a> {
     pub(super) fn shown(&self, text: &str) -> String {
         let text: Vec<u8> = text.bytes().filter(|byte| is_shown(*byte)).collect();
         if text.len() > LONGEST {
-            return "a text too long to be shown".to_owned();
+            return NOT_SHOWN.to_owned();
         }
+        let work = Work(Cell::new(MOST_WORK));
         let (mut shown, mut hidden_to) = (String::new(), 0);
         for (at, byte) in text.iter().enumerate() {
             // Also within one that is hidden: another may begin there and end later.
-            if let Some((end, name)) = self.quoted(&text, at) {
+            if let Some((end, name)) = self.quoted(&text, at, &work) {
                 if at >= hidden_to {
                     shown.push_str(name);
                 }
@@ -63,20 +73,20 @@ impl<'a> Secrets<'a> {
                 break;
             }
         }
-        shown
+        if work.is_spent() { NOT_SHOWN.to_owned() } else { shown }
     }
 
     /// Where the longest secret that is quoted from here on ends, and what to call it.
-    fn quoted(&self, text: &[u8], start: usize) -> Option<(usize, &'static str)> {
-        let plain =
-            self.0.iter().filter_map(|(secret, name)| Some((end_of(secret.as_bytes(), text, start)?, *name)));
-        let jwt = end_of_jwt(text, start).map(|end| (end, "[JWT]"));
-        let encoded = self.end_of_base64(text, start).map(|end| (end, "[credentials]"));
+    fn quoted(&self, text: &[u8], start: usize, work: &Work) -> Option<(usize, &'static str)> {
+        let end = |secret: &str| end_of(secret.as_bytes(), text, start, work);
+        let plain = self.0.iter().filter_map(|(secret, name)| Some((end(secret)?, *name)));
+        let jwt = end_of_jwt(text, start, work).map(|end| (end, "[JWT]"));
+        let encoded = self.end_of_base64(text, start, work).map(|end| (end, "[credentials]"));
         plain.chain(jwt).chain(encoded).max_by_key(|(end, _)| *end)
     }
 
     /// Where a run of base64 ends that holds a secret, as HTTP Basic has it.
-    fn end_of_base64(&self, text: &[u8], start: usize) -> Option<usize> {
+    fn end_of_base64(&self, text: &[u8], start: usize, work: &Work) -> Option<usize> {
         let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/".contains(byte);
         let begins =
             start.checked_sub(1).and_then(|before| text.get(before)).is_none_or(|byte| !is_digit(byte));
@@ -88,9 +98,26 @@ impl<'a> Secrets<'a> {
         // A last digit that stands alone is of no byte.
         let whole = if run.len() % 4 == 1 { run.get(..run.len() - 1)? } else { run };
         let decoded = zeroize::Zeroizing::new(LENIENT.decode(whole).ok()?);
-        let holds =
-            |secret: &str| (0..decoded.len()).any(|at| end_of(secret.as_bytes(), &decoded, at).is_some());
+        let holds = |secret: &str| {
+            (0..decoded.len()).any(|at| end_of(secret.as_bytes(), &decoded, at, work).is_some())
+        };
         self.0.iter().any(|(secret, _)| holds(secret)).then_some(start + run.len())
+    }
+}
+
+/// What is left of the work that a text is worth.
+struct Work(Cell<u32>);
+
+impl Work {
+    /// Does so much of it; false when there was less left.
+    fn spend(&self, steps: usize) -> bool {
+        let left = self.0.get().saturating_sub(u32::try_from(steps).unwrap_or(u32::MAX));
+        self.0.set(left);
+        left > 0
+    }
+
+    fn is_spent(&self) -> bool {
+        self.0.get() == 0
     }
 }
 
@@ -108,10 +135,13 @@ fn is_shown(byte: u8) -> bool {
 
 /// Where a spelling of `secret` that begins at `start` ends: as it is, percent-encoded in whole or in part and as often
 /// as may be, or as forms are, with `+` for a space.
-fn end_of(secret: &[u8], text: &[u8], start: usize) -> Option<usize> {
+fn end_of(secret: &[u8], text: &[u8], start: usize, work: &Work) -> Option<usize> {
     // Several, for a `%` of the secret's may be written `%` or `%25`.
     let mut ends = vec![start];
     for byte in secret {
+        if !work.spend(ends.len()) {
+            return None;
+        }
         let mut next: Vec<usize> = ends.iter().flat_map(|at| spelled(*byte, text, *at)).collect();
         if !is_shown(*byte) {
             // It may stand there encoded, or has been left out with all that cannot be shown.
@@ -147,11 +177,11 @@ fn escapes(text: &[u8], at: usize) -> impl Iterator<Item = (u8, usize)> {
 }
 
 /// Where something ends that begins as the JSON of a JWT's header does in base64, and has more than one part.
-fn end_of_jwt(text: &[u8], start: usize) -> Option<usize> {
+fn end_of_jwt(text: &[u8], start: usize, work: &Work) -> Option<usize> {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     let mut parts = 1;
-    let mut end = end_of(b"eyJ", text, start)?;
-    while let Some(there) = text.get(end) {
+    let mut end = end_of(b"eyJ", text, start, work)?;
+    while let Some(there) = text.get(end).filter(|_| work.spend(1)) {
         let (byte, next) = escapes(text, end).last().unwrap_or((*there, end + 1));
         if !is_part(byte) {
             break;
@@ -206,10 +236,19 @@ mod tests {
     fn a_text_is_cut_after_its_secrets_are_gone_and_a_very_long_one_is_not_shown() {
         let cut = shown("canary", &format!("{}canary", "x".repeat(SHOWN - 3)));
         assert_eq!(cut, format!("{}[cl…", "x".repeat(SHOWN - 3)));
-        assert_eq!(shown("canary", &"x".repeat(LONGEST + 1)), "a text too long to be shown");
-        // The most that can be asked of it.
+        assert_eq!(shown("canary", &"x".repeat(LONGEST + 1)), NOT_SHOWN);
+    }
+
+    #[test]
+    fn a_server_that_makes_it_hard_to_look_is_not_looked_at() {
         let same = "a".repeat(LONGEST);
-        assert_eq!(shown(&same, &same), "[client secret]");
+        assert_eq!(shown(&same, &same), NOT_SHOWN);
+        // Each of these may stand there encoded or be left out.
+        let left_out = "\u{7f}".repeat(1_000_000);
+        assert_eq!(shown(&left_out, &"%7F".repeat(1365)), NOT_SHOWN);
+        assert_eq!(shown(&left_out, "YWJj ".repeat(800).as_str()), NOT_SHOWN);
+        let secret = "a".repeat(500);
+        assert_eq!(shown(&secret, &format!("<{secret}>")), "<[client secret]>");
     }
 
     #[test]

@@ -154,3 +154,51 @@ async fn a_doubt_asks_for_nothing_while_a_refusal_stands_whatever_befell_its_pro
     tokio::time::sleep(5 * SECOND).await;
     assert_eq!(bench.script.redeems(), 3);
 }
+
+/// An endpoint that cannot even be asked.
+struct Unprepared(AtomicU32);
+
+impl TokenEndpoint for Unprepared {
+    fn prepare(&self) -> Pending<'_, Result<Prepared, RefreshError>> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async { Err(RefreshError::new(Class::Misconfigured, "discovery_failed", "No document.")) })
+    }
+
+    fn redeem<'a>(
+        &'a self,
+        _: &'a Prepared,
+        _: Option<&'a RefreshToken>,
+        _: Option<&'a ProofKey>,
+    ) -> Pending<'a, Redeemed> {
+        unreachable!("nothing is prepared")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_is_there_all_along_is_no_news_to_a_grant_that_cannot_be_asked_about() {
+    let seed = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(seed.path(), "R1").unwrap();
+    let mut params = params(&seed);
+    params.credentials.secrets = vec![grant::Secret::File(seed.path().to_owned())];
+    let endpoint = Arc::new(Unprepared(AtomicU32::new(0)));
+    let asked = Arc::clone(&endpoint);
+    let clock = Clock::Test(TestClock::starting_at(START));
+    let _handle = grant::spawn(params, endpoint, Arc::new(MemoryStore::default()), clock, || 0.0);
+    tokio::time::sleep(600 * SECOND).await;
+    let asked = asked.0.load(Ordering::SeqCst);
+    assert!((9..=12).contains(&asked), "once a minute (R54), and not at each look: {asked}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_that_stand_under_one_refusal_do_not_wake_each_other() {
+    let one = Bench::new([REFUSED]);
+    let store: Arc<dyn Store> = Arc::clone(&one.store) as Arc<dyn Store>;
+    let clock = Clock::Test(one.clock.clone());
+    let endpoint = Arc::clone(&one.script) as Arc<dyn TokenEndpoint>;
+    one.is(State::SignInRequired).await;
+    let other = grant::spawn(params(&one.seed), endpoint, store, clock, || 0.0);
+    tokio::time::sleep(600 * SECOND).await;
+    assert_eq!(other.board.look().state, State::SignInRequired);
+    let asked = one.script.redeems();
+    assert!((2..=6).contains(&asked), "each after one minute and after five more (R53): {asked}");
+}
