@@ -74,7 +74,7 @@ async fn to_file(grant: &Grant, file: &Path) -> Result<String, Failure> {
         let (is_named, is_left) = (is_its(file), is_its(&part));
         if is_named || is_left {
             // The try before may have ended before its last word was durable.
-            txn.commit(retired).await.map_err(|error| unusable_store(&error))?;
+            transfer::confirm(&mut txn).await.map_err(|error| unusable_store(&error))?;
         }
         match (is_named, is_left) {
             (true, true) => remove(&part)?,

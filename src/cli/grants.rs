@@ -11,7 +11,7 @@ use super::{Common, Exit, Failure};
 use crate::config::Flags;
 use crate::grant::lineage;
 use crate::grant::{Flow, Params};
-use crate::store::{self, Store, StoreError, Txn};
+use crate::store::{self, Store, StoreError, Txn, transfer};
 use crate::token::GrantName;
 
 /// From the longest token request of a running bearerd to the end of its save.
@@ -61,10 +61,7 @@ impl Grant {
         let Flow::RefreshToken { seed } = &self.params.flow else { return Ok(()) };
         let seed = seed.as_ref().and_then(|reference| reference.read_refresh_token().ok());
         let mut txn = self.store.begin(patience).await?;
-        match txn.record() {
-            Some(_) => Ok(()),
-            None => txn.commit(lineage::after_damage(&self.params.identity(), seed.as_ref())).await,
-        }
+        transfer::stand_in(&mut txn, lineage::after_damage(&self.params.identity(), seed.as_ref())).await
     }
 }
 

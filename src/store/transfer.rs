@@ -186,6 +186,25 @@ pub async fn settle(
     txn.commit(Record { generation: generation.saturating_add(1), seeds, exported: None, ..imported }).await
 }
 
+/// Saves once more what rests: the save before may have ended before its last word was durable.
+///
+/// # Errors
+/// When the record is not known to be durable.
+pub async fn confirm(txn: &mut Box<dyn Txn>) -> Result<(), StoreError> {
+    match txn.record().cloned() {
+        Some(record) => txn.commit(record).await,
+        None => Ok(()),
+    }
+}
+
+/// Puts a record where none rests, for one that was damaged and has been set aside.
+///
+/// # Errors
+/// When the record is not known to be durable.
+pub async fn stand_in(txn: &mut Box<dyn Txn>, record: Record) -> Result<(), StoreError> {
+    if txn.record().is_some() { Ok(()) } else { txn.commit(record).await }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
