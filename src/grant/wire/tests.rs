@@ -68,11 +68,29 @@ fn a_refresh_token_is_salvaged_from_what_is_whole_and_broken_anywhere() {
         let found = salvage(&cut).map(|token| token.expose().to_owned());
         assert!(found.is_none() || found.as_deref() == Some("R2"), "{body}");
     }
+    let latin = Answer {
+        body: zeroize::Zeroizing::new(b"access_token=A&scope=caf\xe9&refresh_token=R2".to_vec()),
+        ..answer(200, "")
+    };
+    assert_eq!(salvage(&latin), Some(RefreshToken::new("R2")));
     // Its own, in UTF-16 as well.
     let nested = r#"{"refresh_token":"R2","last":{"refresh_token":"R1"}} and more"#;
     let marked: Vec<u8> = format!("\u{feff}{nested}").encode_utf16().flat_map(u16::to_le_bytes).collect();
     let odd = Answer { body: zeroize::Zeroizing::new(marked), ..answer(200, "") };
     assert_eq!(salvage(&odd), Some(RefreshToken::new("R2")));
+}
+
+#[test]
+fn another_grants_refresh_token_is_not_salvaged_from_what_keeps_count_of_its_depth() {
+    for body in [
+        r#"{"access_token":"A","refresh_token":null,"idp":{"refresh_token":"G1"},}"#,
+        r#"{"access_token":"A","idp":{"refresh_token":"G1"},}"#,
+        r#"{"access_token":"A","idp":{"refresh_token":"G1"},"expires_in":NaN}"#,
+        r#"{"access_token":"A","name":"\ud800","idp":{"refresh_token":"G1"}}"#,
+        r#"{"access_token":"A","token_type":"refresh_token","refresh_token":{"refresh_token":"G1"}},"#,
+    ] {
+        assert_eq!(salvaged(body), None, "{body}");
+    }
 }
 
 #[test]
