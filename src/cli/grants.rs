@@ -1,8 +1,7 @@
 //! One grant of the configuration and its store, for the commands that move a record.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,12 +73,7 @@ pub(super) fn hold(file: &File, path: &Path) -> io::Result<()> {
         }
         Err(TryLockError::Error(error)) => return Err(error),
     }
-    let (held, there) = (file.metadata()?, fs::symlink_metadata(path)?);
-    if (held.dev(), held.ino()) == (there.dev(), there.ino()) {
-        Ok(())
-    } else {
-        Err(io::Error::other("another one took its place"))
-    }
+    if store::is_at(file, path)? { Ok(()) } else { Err(io::Error::other("another one took its place")) }
 }
 
 /// Makes durable what a file is called, or that it is gone.
@@ -103,6 +97,8 @@ pub(super) fn wait_for<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -30,9 +30,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use self::disk::Disk;
-pub(crate) use self::disk::sync_folder;
 #[cfg(debug_assertions)]
 pub use self::disk::{Step, Watch};
+pub(crate) use self::disk::{is_at, sync_folder};
 use self::place::Place;
 use self::write::Held;
 use super::seal::Seal;
