@@ -10,7 +10,7 @@ use super::{Common, Exit, Failure};
 use crate::config::Flags;
 use crate::grant::lineage;
 use crate::grant::{Flow, Params};
-use crate::store::{self, Store, StoreError, Txn, transfer};
+use crate::store::{self, Store, StoreError, Txn};
 use crate::token::GrantName;
 
 /// From the longest token request of a running bearerd to the end of its save.
@@ -47,20 +47,14 @@ impl Grant {
 
     /// The store's lock, which a running bearerd may have for as long as a refresh takes.
     pub(super) async fn lock(&self) -> Result<Box<dyn Txn>, Failure> {
-        let patience = self.params.timeout + SLACK;
-        let begun = self.store.begin(patience).await;
-        if let Err(StoreError::Corrupt { aside: Some(_), .. }) = &begun {
-            // It was set aside. Before anybody takes the configured seed for the first, something stands in its place.
-            self.stand_in(patience).await.map_err(|error| unusable_store(&error))?;
-        }
+        let (flow, identity) = (self.params.flow.clone(), self.params.identity());
+        let stand_in = move || {
+            let Flow::RefreshToken { seed } = &flow else { return None };
+            let seed = seed.as_ref().and_then(|reference| reference.read_refresh_token().ok());
+            Some(lineage::after_damage(&identity, seed.as_ref()))
+        };
+        let begun = self.store.begin_or(self.params.timeout + SLACK, Box::new(stand_in)).await;
         begun.map_err(|error| unusable_store(&error))
-    }
-
-    async fn stand_in(&self, patience: Duration) -> Result<(), StoreError> {
-        let Flow::RefreshToken { seed } = &self.params.flow else { return Ok(()) };
-        let seed = seed.as_ref().and_then(|reference| reference.read_refresh_token().ok());
-        let mut txn = self.store.begin(patience).await?;
-        transfer::stand_in(&mut txn, lineage::after_damage(&self.params.identity(), seed.as_ref())).await
     }
 }
 
