@@ -1,8 +1,7 @@
 //! One grant of the configuration and its store, for the commands that move a record.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use super::{Common, Exit, Failure};
 use crate::config::Flags;
 use crate::grant::lineage;
 use crate::grant::{Flow, Params};
-use crate::store::{self, Store, StoreError, Txn, transfer};
+use crate::store::{self, Store, StoreError, Txn};
 use crate::token::GrantName;
 
 /// From the longest token request of a running bearerd to the end of its save.
@@ -48,20 +47,14 @@ impl Grant {
 
     /// The store's lock, which a running bearerd may have for as long as a refresh takes.
     pub(super) async fn lock(&self) -> Result<Box<dyn Txn>, Failure> {
-        let patience = self.params.timeout + SLACK;
-        let begun = self.store.begin(patience).await;
-        if let Err(StoreError::Corrupt { aside: Some(_), .. }) = &begun {
-            // It was set aside. Before anybody takes the configured seed for the first, something stands in its place.
-            self.stand_in(patience).await.map_err(|error| unusable_store(&error))?;
-        }
+        let (flow, identity) = (self.params.flow.clone(), self.params.identity());
+        let stand_in = move || {
+            let Flow::RefreshToken { seed } = &flow else { return None };
+            let seed = seed.as_ref().and_then(|reference| reference.read_refresh_token().ok());
+            Some(lineage::after_damage(&identity, seed.as_ref()))
+        };
+        let begun = self.store.begin_or(self.params.timeout + SLACK, Box::new(stand_in)).await;
         begun.map_err(|error| unusable_store(&error))
-    }
-
-    async fn stand_in(&self, patience: Duration) -> Result<(), StoreError> {
-        let Flow::RefreshToken { seed } = &self.params.flow else { return Ok(()) };
-        let seed = seed.as_ref().and_then(|reference| reference.read_refresh_token().ok());
-        let mut txn = self.store.begin(patience).await?;
-        transfer::stand_in(&mut txn, lineage::after_damage(&self.params.identity(), seed.as_ref())).await
     }
 }
 
@@ -74,12 +67,7 @@ pub(super) fn hold(file: &File, path: &Path) -> io::Result<()> {
         }
         Err(TryLockError::Error(error)) => return Err(error),
     }
-    let (held, there) = (file.metadata()?, fs::symlink_metadata(path)?);
-    if (held.dev(), held.ino()) == (there.dev(), there.ino()) {
-        Ok(())
-    } else {
-        Err(io::Error::other("another one took its place"))
-    }
+    if store::is_at(file, path)? { Ok(()) } else { Err(io::Error::other("another one took its place")) }
 }
 
 /// Makes durable what a file is called, or that it is gone.
@@ -103,6 +91,8 @@ pub(super) fn wait_for<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

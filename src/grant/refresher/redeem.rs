@@ -88,34 +88,15 @@ impl Refresher {
 
     async fn begin(&mut self, seed: Option<&RefreshToken>) -> Result<Box<dyn Txn>, RefreshError> {
         let patience = self.params.timeout + LOCK_SLACK;
-        let begun = tokio::select! {
-            begun = self.store.begin(patience) => begun,
+        let needed = self.needs_refresh_token();
+        let stand_in = lineage::after_damage(&self.params.identity(), seed);
+        tokio::select! {
+            begun = self.store.begin_or(patience, Box::new(move || needed.then_some(stand_in))) => Ok(begun?),
             // Nothing has been presented, so there is nothing to finish.
             _ = self.ending.wait_for(|ending| *ending != Ending::None) => {
-                return Err(RefreshError::new(Class::Store, "stopping", "The refresher is to end."));
+                Err(RefreshError::new(Class::Store, "stopping", "The refresher is to end."))
             }
-        };
-        if let Err(StoreError::Corrupt { aside: Some(_), .. }) = &begun {
-            self.stand_in(seed, patience).await?;
         }
-        Ok(begun?)
-    }
-
-    /// A damaged record was set aside: something has to stand in its place before the seed could be taken for the first.
-    async fn stand_in(
-        &mut self,
-        seed: Option<&RefreshToken>,
-        patience: Duration,
-    ) -> Result<(), RefreshError> {
-        if !self.needs_refresh_token() {
-            return Ok(());
-        }
-        let mut txn = self.store.begin(patience).await?;
-        if txn.record().is_none() {
-            let record = lineage::after_damage(&self.params.identity(), seed);
-            self.commit(&mut txn, &record).await?;
-        }
-        Ok(())
     }
 
     /// The record to go on with; a new line rests before its token is presented, and so does the key that the answer's
