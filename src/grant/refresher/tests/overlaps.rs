@@ -104,7 +104,8 @@ async fn a_wall_clock_that_was_set_back_makes_no_stored_token_the_later_one() {
     // An earlier save, which a later one did not follow.
     let mut txn = bench.store.begin(SECOND).await.unwrap();
     let (refresh_token, stored) = (Some(RefreshToken::new("R1")), resting("older", START, 9000));
-    txn.commit(Record { refresh_token, ..stored }).await.unwrap();
+    let lineage = bench.rests().await.lineage;
+    txn.commit(Record { lineage, refresh_token, ..stored }).await.unwrap();
     drop(txn);
     bench.handle.tell(Command::Refresh);
     tokio::time::sleep(SECOND).await;
