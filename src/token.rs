@@ -310,6 +310,11 @@ impl Publisher {
         self.set(|published| Published { token: Some(Arc::new(token)), ..published });
     }
 
+    /// Takes the token from readers: the grant that it came from has ended here.
+    pub fn withdraw(&mut self) {
+        self.set(|published| Published { token: None, ..published });
+    }
+
     /// Says what readers are to be told once there is no usable token; a token that is still good stays.
     pub fn explain_absence(&mut self, otherwise: Absent) {
         if self.shared.published.load().otherwise != otherwise {

@@ -35,7 +35,7 @@ pub(super) fn status(overview: &Overview) -> Value {
     })
 }
 
-fn grant(Grant { name, board, used }: &Grant) -> Value {
+fn grant(Grant { name, board, used, .. }: &Grant) -> Value {
     let status = board.look();
     let at = |moment: Option<Moment>| moment.map(Moment::rfc3339);
     json!({
@@ -51,6 +51,7 @@ fn grant(Grant { name, board, used }: &Grant) -> Value {
         "consecutive_failures": status.consecutive_failures,
         "problem": status.problem.as_ref().map(problem),
         "unsaved_rotation": status.unsaved_rotation,
+        "attempts": status.attempts(),
         "generation": status.generation,
         "store": status.store,
         "history": status.history.iter().map(attempt).collect::<Value>(),

@@ -47,6 +47,7 @@ impl Grant {
 
     /// The store's lock, which a running bearerd may have for as long as a refresh takes.
     pub(super) async fn lock(&self) -> Result<Box<dyn Txn>, Failure> {
+        self.leave_damage_that_is_not_understood().await?;
         let (flow, identity) = (self.params.flow.clone(), self.params.identity());
         let stand_in = move || {
             let Flow::RefreshToken { seed } = &flow else { return None };
@@ -55,6 +56,19 @@ impl Grant {
         };
         let begun = self.store.begin_or(self.params.timeout + SLACK, Box::new(stand_in)).await;
         begun.map_err(|error| unusable_store(&error))
+    }
+
+    /// What stands in for a damaged record has to know the configured seed as met, or it would be presented anew; where the
+    /// seed is the running bearerd's alone, in its environment say, it is for that one to stand something in.
+    async fn leave_damage_that_is_not_understood(&self) -> Result<(), Failure> {
+        let Flow::RefreshToken { seed: Some(reference) } = &self.params.flow else { return Ok(()) };
+        let Err(unread) = reference.read_refresh_token() else { return Ok(()) };
+        let Err(damage @ StoreError::Corrupt { .. }) = self.store.peek().await else { return Ok(()) };
+        let why = format!(
+            "{damage}; the configured seed cannot be read either ({unread}), and has to be known before another record \
+             takes this one's place: start bearerd, or run this where the seed is"
+        );
+        Err(Failure::new(Exit::Config, why))
     }
 }
 
