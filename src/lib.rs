@@ -25,6 +25,7 @@ pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod clock;
+mod code;
 pub mod config;
 pub mod dpop;
 #[cfg(any(test, fuzzing))]
