@@ -9,11 +9,15 @@
 
 mod ask;
 mod check;
+mod completions;
+mod config;
 mod daemon;
+mod explain;
 mod export;
 mod grants;
 mod healthcheck;
 mod import;
+mod man;
 mod orders;
 mod refresh;
 mod run;
@@ -87,6 +91,8 @@ enum Verb {
     Run(Box<Flags>),
     /// Say whether the configuration is good, and what it does
     Check(Box<Flags>),
+    /// Show, begin or describe a proxy.toml
+    Config(config::Arguments),
     /// Show how the running bearerd's grants are
     Status(Box<status::Arguments>),
     /// Get a new access token now
@@ -103,8 +109,14 @@ enum Verb {
     Export(Box<export::Arguments>),
     /// Put an exported grant into the store
     Import(Box<import::Arguments>),
+    /// Say what a code or a key means, and what to do
+    Explain(explain::Arguments),
     /// Exit 0 if the running bearerd is healthy, else 1; for containers
     Healthcheck(Box<healthcheck::Arguments>),
+    /// Print what a shell needs to complete this command
+    Completions(completions::Arguments),
+    /// Print a page for `man`
+    Man(man::Arguments),
     /// Say which version this is
     Version(version::Arguments),
 }
@@ -138,6 +150,13 @@ impl Failure {
     }
 }
 
+/// The command line as clap knows it: for completions, for the pages of reference, and for whoever checks examples.
+#[must_use]
+pub fn command() -> clap::Command {
+    use clap::CommandFactory as _;
+    Command::command()
+}
+
 /// Runs the command that `arguments` are, the program's name first.
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -162,6 +181,7 @@ fn perform(Command { common, verb }: Command) -> Result<Exit, Failure> {
     match verb {
         Verb::Run(flags) => run::run(&common, *flags),
         Verb::Check(flags) => check::check(&common, *flags),
+        Verb::Config(arguments) => config::config(&common, arguments),
         Verb::Status(arguments) => status::status(&common, *arguments),
         Verb::Refresh(arguments) => refresh::refresh(&common, *arguments),
         Verb::Wait(arguments) => wait::wait(&common, *arguments),
@@ -170,7 +190,10 @@ fn perform(Command { common, verb }: Command) -> Result<Exit, Failure> {
         Verb::Token(arguments) => token::token(&common, *arguments),
         Verb::Export(arguments) => export::export(&common, *arguments),
         Verb::Import(arguments) => import::import(&common, *arguments),
+        Verb::Explain(arguments) => explain::explain(&arguments),
         Verb::Healthcheck(arguments) => healthcheck::healthcheck(&common, *arguments),
+        Verb::Completions(arguments) => completions::completions(&arguments),
+        Verb::Man(arguments) => man::man(&arguments),
         Verb::Version(arguments) => version::version(&arguments),
     }
 }
@@ -198,7 +221,14 @@ impl Common {
     }
 
     fn rejected(&self, errors: &ConfigErrors) -> Failure {
-        Failure::new(Exit::Config, errors.render(self.is_coloured()))
+        let mut codes: Vec<&str> = errors.problems().iter().map(|problem| problem.code().word()).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        let more = match codes.as_slice() {
+            [code] => format!("`bearerd explain {code}` tells more."),
+            _ => "`bearerd explain CODE` tells more of each code in brackets.".to_owned(),
+        };
+        Failure::new(Exit::Config, format!("{}\n{more}", errors.render(self.is_coloured())))
     }
 
     fn verbosity(&self) -> Verbosity {

@@ -50,6 +50,7 @@ pub(super) fn resolve(written: Written, context: &mut Context<'_>) -> Config {
         limits,
         log,
         listen_tls,
+        said: _,
     } = written;
     let keys::ListenTls { faulty: _ } = listen_tls;
     let keys::Root { listen, upstream: _, workers, via, drain_delay, shutdown_grace, faulty: _ } = root;
