@@ -13,8 +13,8 @@ import time
 
 from peers import PATIENCE, ROOT, found, running_servers
 
-PROMPT = "$ "
-ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()][A-Z0-9])")
+PROMPT = "you$ "
+ESCAPES = re.compile(r"\x1b\[\?2004l\r|\x1b(?:\[[0-9;?]*[A-Za-z]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()][A-Z0-9])")
 
 
 def recordings():
@@ -54,7 +54,7 @@ class Terminal:
     def ends(self, patience=PATIENCE):
         """Waits for the end of what was typed; its exit code, and what was seen meanwhile."""
         at = self.at
-        self.sees(r"\n" + re.escape(PROMPT) + "$", patience)
+        self.sees(re.escape(PROMPT) + "$", patience)
         printed = self.text()[at:]
         self.types("echo exit code $?")
         code = int(self.sees(r"^exit code (\d+)").group(1))
@@ -79,7 +79,7 @@ class Terminal:
 
     def text(self):
         """What was seen, without colours and other escapes."""
-        return ESCAPES.sub("", self.seen).replace("\r\n", "\n").replace("\r", "\n")
+        return re.sub(r"\r*\n", "\n", ESCAPES.sub("", self.seen)).replace("\r", "\n")
 
     def closes(self, recording=None):
         """Hangs up, which ends what runs in it; keeps what was seen, and has seen no secret in it."""
