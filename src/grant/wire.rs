@@ -15,7 +15,7 @@ use http::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use serde_json::Value;
 
 use self::life::{Life, life};
-pub use self::metadata::{Metadata, is_trustworthy, read_metadata};
+pub use self::metadata::{Endpoints, Metadata, is_trustworthy, read_metadata};
 use self::told::Secrets;
 pub use self::told::Told;
 use super::Dpop;

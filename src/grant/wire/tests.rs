@@ -354,6 +354,30 @@ fn metadata_of_another_issuer_are_not_used() {
 }
 
 #[test]
+fn metadata_tell_where_people_sign_in_and_what_does_not_deserve_trust_is_left_out() {
+    let body = r#"{"issuer":"https://id.example","token_endpoint":"https://id.example/token",
+        "authorization_endpoint":"https://id.example/authorize","revocation_endpoint":"http://id.example/revoke",
+        "device_authorization_endpoint":7,"pushed_authorization_request_endpoint":"https://id.example/par",
+        "mtls_endpoint_aliases":{"authorization_endpoint":"https://tls.example/authorize",
+            "pushed_authorization_request_endpoint":"https://tls.example/par"},
+        "require_pushed_authorization_requests":true,"authorization_response_iss_parameter_supported":"yes",
+        "code_challenge_methods_supported":["S256",7],"scopes_supported":"openid"}"#;
+    let metadata = read_metadata("https://id.example", body.as_bytes()).unwrap();
+    let uri = |text: &'static str| Some(http::Uri::from_static(text));
+    let endpoints = Endpoints {
+        authorization: uri("https://id.example/authorize"),
+        pushed_authorization: uri("https://id.example/par"),
+        ..Endpoints::default()
+    };
+    assert_eq!(metadata.endpoints, endpoints);
+    let aliases = Endpoints { pushed_authorization: uri("https://tls.example/par"), ..Endpoints::default() };
+    assert_eq!(metadata.mtls_endpoints, aliases, "a browser shows no certificate of ours");
+    assert!(metadata.requires_pushed_requests && !metadata.answers_name_issuer);
+    assert_eq!(metadata.challenge_methods, Some(vec!["S256".to_owned()]));
+    assert_eq!((metadata.scopes, metadata.grant_types), (None, None));
+}
+
+#[test]
 fn no_bytes_make_it_panic() {
     let whole = br#"{"access_token":"A","refresh_token":"R\u00e9","expires_in":"12","error":null,"token_type":"Bearer"}"#;
     for cut in 0..whole.len() {
