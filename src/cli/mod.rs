@@ -13,8 +13,10 @@ mod export;
 mod grants;
 mod healthcheck;
 mod import;
+mod login;
 mod run;
 mod status;
+mod terminal;
 mod version;
 
 use std::ffi::OsString;
@@ -83,6 +85,8 @@ enum Verb {
     Check(Box<Flags>),
     /// Show how the running bearerd's grants are
     Status(Box<status::Arguments>),
+    /// Sign in, and store what the grant goes on with
+    Login(Box<login::Arguments>),
     /// Take a grant out of the store, for another bearerd to go on with
     Export(Box<export::Arguments>),
     /// Put an exported grant into the store
@@ -100,12 +104,16 @@ enum Exit {
     Success = 0,
     /// Something failed.
     Failure = 1,
-    /// No bearerd answers.
+    /// It was not said what to do.
+    Usage = 2,
+    /// No bearerd answers, or no server.
     Unreachable = 69,
     /// A person has to sign in.
     SignInRequired = 77,
     /// Bad configuration, or an unusable store.
     Config = 78,
+    /// A person ended a sign-in.
+    Cancelled = 130,
 }
 
 /// Why a command did not succeed.
@@ -147,6 +155,7 @@ fn perform(Command { common, verb }: Command) -> Result<Exit, Failure> {
         Verb::Run(flags) => run::run(&common, *flags),
         Verb::Check(flags) => check::check(&common, *flags),
         Verb::Status(arguments) => status::status(&common, *arguments),
+        Verb::Login(arguments) => login::login(&common, *arguments),
         Verb::Export(arguments) => export::export(&common, *arguments),
         Verb::Import(arguments) => import::import(&common, *arguments),
         Verb::Healthcheck(arguments) => healthcheck::healthcheck(&common, *arguments),
