@@ -17,11 +17,13 @@ mod export;
 mod grants;
 mod healthcheck;
 mod import;
+mod login;
 mod man;
 mod orders;
 mod refresh;
 mod run;
 mod status;
+mod terminal;
 mod token;
 mod version;
 mod wait;
@@ -95,6 +97,8 @@ enum Verb {
     Config(config::Arguments),
     /// Show how the running bearerd's grants are
     Status(Box<status::Arguments>),
+    /// Sign in, and store what the grant goes on with
+    Login(Box<login::Arguments>),
     /// Get a new access token now
     Refresh(Box<refresh::Arguments>),
     /// Wait until the running bearerd has a usable token for every route
@@ -128,12 +132,16 @@ enum Exit {
     Success = 0,
     /// Something failed.
     Failure = 1,
-    /// No bearerd answers.
+    /// It was not said what to do.
+    Usage = 2,
+    /// No bearerd answers, or no server.
     Unreachable = 69,
     /// A person has to sign in.
     SignInRequired = 77,
     /// Bad configuration, or an unusable store.
     Config = 78,
+    /// A person ended a sign-in.
+    Cancelled = 130,
 }
 
 /// Why a command did not succeed.
@@ -183,6 +191,7 @@ fn perform(Command { common, verb }: Command) -> Result<Exit, Failure> {
         Verb::Check(flags) => check::check(&common, *flags),
         Verb::Config(arguments) => config::config(&common, arguments),
         Verb::Status(arguments) => status::status(&common, *arguments),
+        Verb::Login(arguments) => login::login(&common, *arguments),
         Verb::Refresh(arguments) => refresh::refresh(&common, *arguments),
         Verb::Wait(arguments) => wait::wait(&common, *arguments),
         Verb::Reload(arguments) => orders::reload(&common, *arguments),

@@ -5,6 +5,7 @@
 
 mod life;
 mod metadata;
+mod sign_in;
 mod told;
 
 use std::fmt;
@@ -16,6 +17,10 @@ use serde_json::Value;
 
 use self::life::{Life, life};
 pub use self::metadata::{Endpoints, Metadata, is_trustworthy, read_metadata};
+pub use self::sign_in::{
+    DeviceGrant, Expected, ServerError, Unread, error_of, read_device, read_pushed, scopes_of,
+    verify_id_token,
+};
 use self::told::Secrets;
 pub use self::told::Told;
 use super::Dpop;
