@@ -274,7 +274,8 @@ async fn a_device_waits_through_what_passes_and_asks_less_often_when_told_to() {
     server.fault_once(Fault::SlowDown, Phase::BeforeProcessing);
     let mut sign_in = SignIn::begin_at(server, &["--device"]);
     let page = browser::printed(&sign_in.program, &format!("{}/device", sign_in.server.issuer())).await;
-    let asked = sign_in.server.wait_for("a device that asked", |log| log.iter().any(Exchange::is_redeem)).await;
+    let asked =
+        sign_in.server.wait_for("a device that asked", |log| log.iter().any(Exchange::is_redeem)).await;
     let begun = asked.iter().find(|one| one.endpoint == Endpoint::Device).unwrap();
     let told: serde_json::Value = serde_json::from_slice(&begun.answer).unwrap();
     let code = told["user_code"].as_str().unwrap();
