@@ -43,6 +43,8 @@ codes! {
         RequestRejected = "request_rejected";
         /// A secret is not where its reference leads.
         SecretUnreadable = "secret_unreadable";
+        /// One of the authorization server's endpoints was not reached, or did not answer.
+        ServerUnreachable = "server_unreachable";
         /// The program ends.
         Stopping = "stopping";
         /// The record was damaged, and set aside.

@@ -34,9 +34,27 @@ pub struct Handle {
     pub reader: Reader,
     /// Where operators look.
     pub board: Board,
-    commands: mpsc::UnboundedSender<Command>,
+    teller: Teller,
     ending: watch::Sender<Ending>,
     task: tokio::task::JoinHandle<()>,
+}
+
+/// Tells a refresher something; may be cloned.
+#[derive(Clone)]
+pub struct Teller(mpsc::UnboundedSender<Command>);
+
+impl Teller {
+    /// A teller, and where a refresher hears it.
+    #[must_use]
+    pub fn new() -> (Self, mpsc::UnboundedReceiver<Command>) {
+        let (commands, inbox) = mpsc::unbounded_channel();
+        (Self(commands), inbox)
+    }
+
+    /// Tells the refresher something, which it hears once no refresh is in flight; false when it has ended.
+    pub fn tell(&self, command: Command) -> bool {
+        self.0.send(command).is_ok()
+    }
 }
 
 /// Starts to keep a grant alive, on the runtime that this is called on.
@@ -50,7 +68,7 @@ pub fn spawn(
 ) -> Handle {
     let (publisher, reader) = token::seam(clock.clone());
     let board = Board::new(Status::starting(clock.now(), store.place()));
-    let (commands, inbox) = mpsc::unbounded_channel();
+    let (teller, inbox) = Teller::new();
     let (ending, told) = watch::channel(Ending::None);
     let parts = Parts {
         params,
@@ -64,13 +82,19 @@ pub fn spawn(
         ending: told,
     };
     let task = tokio::spawn(Refresher::new(parts).run());
-    Handle { reader, board, commands, ending, task }
+    Handle { reader, board, teller, ending, task }
 }
 
 impl Handle {
-    /// Tells the refresher something, which it hears once no refresh is in flight; false when it has ended.
+    /// See [`Teller::tell`].
     pub fn tell(&self, command: Command) -> bool {
-        self.commands.send(command).is_ok()
+        self.teller.tell(command)
+    }
+
+    /// A teller of its own for whoever is not to end it.
+    #[must_use]
+    pub fn teller(&self) -> Teller {
+        self.teller.clone()
     }
 
     /// Ends the refresher with the program; a refresh in flight, and the save of its answer, are finished first (R16).
@@ -129,6 +153,38 @@ pub struct Params {
     pub timeout: Duration,
     /// `connect_to`: `host:port` to dial instead of the server's name, which stays in Host, SNI and certificate checks.
     pub connect_to: Option<(String, u16)>,
+    /// How people sign in, and out.
+    pub sign_in: SignIn,
+}
+
+/// Where a grant begins and ends, and what a browser returns to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SignIn {
+    /// `authorization_endpoint`: the server's metadata say so, when left out, and the same for the others.
+    pub authorization_endpoint: Option<String>,
+    /// `device_authorization_endpoint`.
+    pub device_authorization_endpoint: Option<String>,
+    /// `revocation_endpoint`.
+    pub revocation_endpoint: Option<String>,
+    /// `redirect_port`; 0 takes any free one.
+    pub redirect_port: u16,
+    /// `redirect_path`.
+    pub redirect_path: String,
+}
+
+impl SignIn {
+    /// Whether secrets go to any of its addresses without TLS.
+    #[must_use]
+    pub fn is_plaintext(&self) -> bool {
+        let Self { authorization_endpoint, device_authorization_endpoint, revocation_endpoint, .. } = self;
+        let all = [authorization_endpoint, device_authorization_endpoint, revocation_endpoint];
+        all.into_iter().flatten().any(|url| is_plain(url))
+    }
+}
+
+/// Whether what is sent there is sent without TLS.
+fn is_plain(url: &str) -> bool {
+    url.starts_with("http://")
 }
 
 impl Params {
@@ -229,7 +285,6 @@ impl Server {
     /// Whether secrets go to any of its addresses without TLS.
     #[must_use]
     pub fn is_plaintext(&self) -> bool {
-        let is_plain = |url: &str| url.starts_with("http://");
         match self {
             Self::Issuer { issuer, token_endpoint } => {
                 is_plain(issuer) || token_endpoint.as_deref().is_some_and(is_plain)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use serde_json::Map;
 use zeroize::Zeroizing;
 
@@ -178,22 +178,31 @@ pub(super) fn unreadable(what: &str, why: &str) -> RefreshError {
     )
 }
 
+/// A form, and where it goes: what a request says, before it is proven who asks.
+#[derive(Clone)]
+pub(super) struct Asked {
+    pub(super) to: Uri,
+    pub(super) form: Form,
+    pub(super) presents: Presents,
+    /// Whether what the operator added belongs into it.
+    pub(super) takes_extra: bool,
+}
+
 impl HttpEndpoint {
     /// One request with this proof, in what is left of the time for all.
     pub(super) async fn ask(
         &self,
-        prepared: &Prepared,
+        asked: &Asked,
         proof: &Proof,
-        presented: Option<&RefreshToken>,
         shown: Option<(&ProofKey, &Rapport)>,
         elapsed: Duration,
     ) -> Redeemed {
         let timeout = self.params.timeout.saturating_sub(elapsed);
-        let form = self.form(presented);
-        let (params, presents, proof) = (self.params.clone(), prepared.presents.clone(), proof.clone());
+        let to = asked.to.clone();
+        let (params, asked, proof) = (self.params.clone(), asked.clone(), proof.clone());
         let now = self.clock.now();
         // RSA takes its time.
-        let signed = tokio::task::spawn_blocking(move || complete(form, &params, &presents, &proof, now));
+        let signed = tokio::task::spawn_blocking(move || complete(asked, &params, &proof, now));
         let (body, authorization) = match signed.await {
             Ok(Ok(completed)) => completed,
             Ok(Err(error)) => {
@@ -209,18 +218,18 @@ impl HttpEndpoint {
             headers.insert(header::AUTHORIZATION, authorization);
         }
         if let Some((key, rapport)) = shown {
-            let target = dpop::target_of(&prepared.endpoint);
+            let target = dpop::target_of(&to);
             match key.prove(&Method::POST, &target, None, rapport, now) {
                 Ok(proof) => drop(headers.insert(DPOP, proof)),
                 Err(error) => return Redeemed::NotSent(format!("the proof could not be signed: {error}")),
             }
         }
-        let exchange = self.exchange(prepared.endpoint.clone(), Method::POST, headers, body);
+        let exchange = self.exchange(to, Method::POST, headers, body);
         Exchange { timeout, ..exchange }.run().await
     }
 
     /// What the flow needs comes first; what the operator added cannot replace it.
-    fn form(&self, presented: Option<&RefreshToken>) -> Form {
+    pub(super) fn form(&self, presented: Option<&RefreshToken>) -> Form {
         let mut form = Form::default();
         let params = &self.params;
         let mut send_scopes = true;
@@ -265,13 +274,12 @@ const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
 /// Adds what proves who asks, signs what is to be signed, and encodes. Blocking.
 fn complete(
-    mut form: Form,
+    Asked { mut form, presents, takes_extra, .. }: Asked,
     params: &Params,
-    presents: &Presents,
     proof: &Proof,
     now: Moment,
 ) -> Result<(Zeroizing<String>, Option<HeaderValue>), KeyError> {
-    match presents {
+    match &presents {
         Presents::Nothing => {}
         Presents::Assertion(assertion) => form.add("assertion", assertion.expose()),
         Presents::Signed(signer, subject) => {
@@ -290,7 +298,7 @@ fn complete(
         }
     }
     let authorization = client_auth::apply(proof, &params.client_id, now, &mut form)?;
-    for (name, value) in &params.extra {
+    for (name, value) in params.extra.iter().filter(|_| takes_extra) {
         form.add(name, value);
     }
     Ok((form.encode(), authorization))

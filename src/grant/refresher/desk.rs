@@ -51,9 +51,14 @@ impl Desk {
             .is_some_and(|(class, _)| same(class) || !needs_person(class) && !needs_person(&error.class))
     }
 
+    /// Whether the server's refusal is the verdict that stands.
+    pub(super) fn stands_refused(&self) -> bool {
+        matches!(self.failed, Some((Class::Refused, _)))
+    }
+
     /// Whether the refusal that was told last outlasts this error, which says nothing about the grant.
     pub(super) fn outlasts(&self, error: &RefreshError) -> bool {
-        matches!(self.failed, Some((Class::Refused, _))) && !super::needs_a_person(error.class)
+        self.stands_refused() && !super::needs_a_person(error.class)
     }
 
     /// What was refused is not what is presented from now on.

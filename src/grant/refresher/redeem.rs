@@ -8,7 +8,7 @@ use super::super::error::{Class, Code, RefreshError};
 use super::super::lineage::{self, Line};
 use super::super::schedule;
 use super::super::wire::{self, Answer, Issued, Told};
-use super::{Done, Ending, Refresher, Used};
+use super::{Done, Ending, Refresher, Resting, Used};
 use crate::clock::Moment;
 use crate::panics::caught;
 use crate::secret::{ClientSecret, RefreshToken};
@@ -92,34 +92,21 @@ impl Refresher {
 
     async fn begin(&mut self, seed: Option<&RefreshToken>) -> Result<Box<dyn Txn>, RefreshError> {
         let patience = self.params.timeout + LOCK_SLACK;
-        let begun = tokio::select! {
-            begun = self.store.begin(patience) => begun,
+        let needed = self.needs_refresh_token();
+        let stand_in = lineage::after_damage(&self.params.identity(), seed);
+        let stands_in = Resting::of(&stand_in);
+        tokio::select! {
+            begun = self.store.begin_or(patience, Box::new(move || needed.then_some(stand_in))) => {
+                if matches!(begun, Err(StoreError::Corrupt { aside: Some(_), .. })) {
+                    self.resting = Some(stands_in);
+                }
+                Ok(begun?)
+            }
             // Nothing has been presented, so there is nothing to finish.
             _ = self.ending.wait_for(|ending| *ending != Ending::None) => {
-                return Err(RefreshError::new(Class::Store, Code::Stopping, "The refresher is to end."));
+                Err(RefreshError::new(Class::Store, Code::Stopping, "The refresher is to end."))
             }
-        };
-        if let Err(StoreError::Corrupt { aside: Some(_), .. }) = &begun {
-            self.stand_in(seed, patience).await?;
         }
-        Ok(begun?)
-    }
-
-    /// A damaged record was set aside: something has to stand in its place before the seed could be taken for the first.
-    async fn stand_in(
-        &mut self,
-        seed: Option<&RefreshToken>,
-        patience: Duration,
-    ) -> Result<(), RefreshError> {
-        if !self.needs_refresh_token() {
-            return Ok(());
-        }
-        let mut txn = self.store.begin(patience).await?;
-        if txn.record().is_none() {
-            let record = lineage::after_damage(&self.params.identity(), seed);
-            self.commit(&mut txn, &record).await?;
-        }
-        Ok(())
     }
 
     /// The record to go on with; a new line rests before its token is presented, and so does the key that the answer's
@@ -130,6 +117,7 @@ impl Refresher {
         seed: Option<&RefreshToken>,
     ) -> Result<Record, RefreshError> {
         let rests = txn.record().cloned();
+        self.resting = rests.as_ref().map(Resting::of);
         let decided = lineage::decide(rests, &self.params.identity(), seed, self.needs_refresh_token());
         let (mut record, begins) = match decided.map_err(|error| self.no_seed_because(error))? {
             Line::Rests(record) => (record, false),
@@ -139,6 +127,9 @@ impl Refresher {
         if begins || bound {
             record.generation = record.generation.saturating_add(u64::from(!begins));
             let rests = self.commit(txn, &record).await;
+            if rests.is_ok() {
+                self.resting = Some(Resting::of(&record));
+            }
             // Without a refresh token there is nothing to lose.
             if self.needs_refresh_token() {
                 rests?;
@@ -269,7 +260,7 @@ impl Refresher {
             return Ok(Done::Unsaved { status });
         }
         if let Some(token) = &token {
-            self.publish(token, record.dpop_key.as_ref(), issued.life);
+            self.publish(&record, token, issued.life);
         }
         // The refresh token is safe already; if this fails, a restart costs one refresh.
         let _told_and_counted = self.commit(&mut txn, &record).await;

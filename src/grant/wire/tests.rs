@@ -68,11 +68,29 @@ fn a_refresh_token_is_salvaged_from_what_is_whole_and_broken_anywhere() {
         let found = salvage(&cut).map(|token| token.expose().to_owned());
         assert!(found.is_none() || found.as_deref() == Some("R2"), "{body}");
     }
+    let latin = Answer {
+        body: zeroize::Zeroizing::new(b"access_token=A&scope=caf\xe9&refresh_token=R2".to_vec()),
+        ..answer(200, "")
+    };
+    assert_eq!(salvage(&latin), Some(RefreshToken::new("R2")));
     // Its own, in UTF-16 as well.
     let nested = r#"{"refresh_token":"R2","last":{"refresh_token":"R1"}} and more"#;
     let marked: Vec<u8> = format!("\u{feff}{nested}").encode_utf16().flat_map(u16::to_le_bytes).collect();
     let odd = Answer { body: zeroize::Zeroizing::new(marked), ..answer(200, "") };
     assert_eq!(salvage(&odd), Some(RefreshToken::new("R2")));
+}
+
+#[test]
+fn another_grants_refresh_token_is_not_salvaged_from_what_keeps_count_of_its_depth() {
+    for body in [
+        r#"{"access_token":"A","refresh_token":null,"idp":{"refresh_token":"G1"},}"#,
+        r#"{"access_token":"A","idp":{"refresh_token":"G1"},}"#,
+        r#"{"access_token":"A","idp":{"refresh_token":"G1"},"expires_in":NaN}"#,
+        r#"{"access_token":"A","name":"\ud800","idp":{"refresh_token":"G1"}}"#,
+        r#"{"access_token":"A","token_type":"refresh_token","refresh_token":{"refresh_token":"G1"}},"#,
+    ] {
+        assert_eq!(salvaged(body), None, "{body}");
+    }
 }
 
 #[test]
@@ -351,6 +369,30 @@ fn metadata_of_another_issuer_are_not_used() {
     for (body, code) in rows {
         assert_eq!(metadata(body.clone()).unwrap_err().code.word(), code, "{body}");
     }
+}
+
+#[test]
+fn metadata_tell_where_people_sign_in_and_what_does_not_deserve_trust_is_left_out() {
+    let body = r#"{"issuer":"https://id.example","token_endpoint":"https://id.example/token",
+        "authorization_endpoint":"https://id.example/authorize","revocation_endpoint":"http://id.example/revoke",
+        "device_authorization_endpoint":7,"pushed_authorization_request_endpoint":"https://id.example/par",
+        "mtls_endpoint_aliases":{"authorization_endpoint":"https://tls.example/authorize",
+            "pushed_authorization_request_endpoint":"https://tls.example/par"},
+        "require_pushed_authorization_requests":true,"authorization_response_iss_parameter_supported":"yes",
+        "code_challenge_methods_supported":["S256",7],"scopes_supported":"openid"}"#;
+    let metadata = read_metadata("https://id.example", body.as_bytes()).unwrap();
+    let uri = |text: &'static str| Some(http::Uri::from_static(text));
+    let endpoints = Endpoints {
+        authorization: uri("https://id.example/authorize"),
+        pushed_authorization: uri("https://id.example/par"),
+        ..Endpoints::default()
+    };
+    assert_eq!(metadata.endpoints, endpoints);
+    let aliases = Endpoints { pushed_authorization: uri("https://tls.example/par"), ..Endpoints::default() };
+    assert_eq!(metadata.mtls_endpoints, aliases, "a browser shows no certificate of ours");
+    assert!(metadata.requires_pushed_requests && !metadata.answers_name_issuer);
+    assert_eq!(metadata.challenge_methods, Some(vec!["S256".to_owned()]));
+    assert_eq!((metadata.scopes, metadata.grant_types), (None, None));
 }
 
 #[test]
