@@ -14,7 +14,9 @@ use crate::config::reference::{SecretReference, Secrets};
 use crate::config::value::{
     Count, Extra, ExtraHeaders, List, OneOrMore, RESERVED, RESERVED_HEADERS, Workers,
 };
-use crate::config::word::{FRAMING, Resource, RoutePath, Scheme, Scope, TOKEN_TYPES, Text, TokenType};
+use crate::config::word::{
+    FRAMING, RedirectPath, Resource, RoutePath, Scheme, Scope, TOKEN_TYPES, Text, TokenType,
+};
 use crate::grant::{Dpop, Margin};
 use crate::net::Listen;
 use crate::token::GrantName;
@@ -282,6 +284,12 @@ impl Shape for RoutePath {
     fn shape() -> Value {
         let never_matches = r"/(\.|%2[Ee]){1,2}(/|$)|%2[Ff]|%5[Cc]";
         text_without(r"/[!\x22$-)+->@-\[\]-~]*", never_matches)
+    }
+}
+
+impl Shape for RedirectPath {
+    fn shape() -> Value {
+        text_without(r"/[0-9A-Za-z/._~-]*", r"/\.{1,2}(/|$)")
     }
 }
 
