@@ -23,7 +23,7 @@ pub(super) fn explain(arguments: &Arguments) -> Result<Exit, Failure> {
         return Ok(Exit::Success);
     };
     // As answers write it: urn:bearerd:error:CODE; as `check` does: error[CODE].
-    let word = word.rsplit(':').next().unwrap_or(word);
+    let word = word.trim_end_matches(':').rsplit(':').next().unwrap_or(word);
     let word = word.split_once('[').map_or(word, |(_, code)| code).trim_end_matches(']');
     if let Some(page) = codes::page(word) {
         say(&text::plain(page, WIDTH));
