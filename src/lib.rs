@@ -26,6 +26,7 @@ pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod clock;
+mod code;
 pub mod config;
 pub mod dpop;
 #[cfg(any(test, fuzzing))]

@@ -128,6 +128,12 @@ impl AccessToken {
         self.generation
     }
 
+    /// Its text, for a person who asks for it.
+    #[must_use]
+    pub fn text(&self) -> &AccessTokenText {
+        &self.text
+    }
+
     /// From when on the token is not to be sent.
     #[must_use]
     pub fn expires(&self) -> Moment {
@@ -308,6 +314,11 @@ impl Publisher {
     /// Gives readers this token from now on.
     pub fn publish(&mut self, token: AccessToken) {
         self.set(|published| Published { token: Some(Arc::new(token)), ..published });
+    }
+
+    /// Takes the token from readers: the grant that it came from has ended here.
+    pub fn withdraw(&mut self) {
+        self.set(|published| Published { token: None, ..published });
     }
 
     /// Says what readers are to be told once there is no usable token; a token that is still good stays.

@@ -100,6 +100,7 @@ fn only_the_configuration_knows_toml() {
 #[test]
 fn secrets_are_opened_only_where_they_leave() {
     let openers = [
+        "cli/token.rs",
         "dpop.rs",
         "grant/client_auth.rs",
         "grant/endpoint/request.rs",

@@ -36,6 +36,9 @@ mod streaming;
 /// What people and machines see of it: probes, metrics, status, and the command's words and exit codes.
 mod operating;
 
+/// The commands beside the running bearerd and without it: what they do, say, and exit with.
+mod commanding;
+
 /// The real program between a real server and a real upstream: load, outages, kills, reload, and what it never tells.
 mod running;
 

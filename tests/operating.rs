@@ -1,5 +1,6 @@
 //! What people and machines see: the admin and probes listeners over hand-made boards.
 
+mod actions;
 mod command;
 pub(crate) mod openmetrics;
 
@@ -10,16 +11,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bearerd::admin::{Grant, Heartbeat, Listener, Overview, Role, Route, serve};
+use bearerd::admin::{self, Actions, Grant, Heartbeat, Listener, Overview, Reloaded, Role, Route, serve};
 use bearerd::clock::{Clock, Moment, Stopwatch, TestClock};
+use bearerd::grant::Teller;
+use bearerd::grant::refresher::Command;
 use bearerd::grant::status::{Board, Problem, State, Status};
 use bearerd::metrics::{METRICS, Shard};
 use bearerd::proxy::error::Code;
-use bearerd::proxy::guard::{Guard, Params};
+use bearerd::proxy::guard::Params;
 use bearerd::store::GrantEnd;
 use bearerd::token::GrantName;
 use http::{Method, StatusCode};
 use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::support::raw::{Peer, Reply};
@@ -35,6 +39,11 @@ struct Stage {
     admin: SocketAddr,
     probes: SocketAddr,
     serving: [JoinHandle<()>; 2],
+    /// What the refresher of `default` is told.
+    told: mpsc::UnboundedReceiver<Command>,
+    /// Who asks for a reload.
+    reloads: mpsc::UnboundedReceiver<oneshot::Sender<Reloaded>>,
+    stops: mpsc::UnboundedReceiver<()>,
 }
 
 impl Drop for Stage {
@@ -57,14 +66,19 @@ async fn stage() -> Stage {
     let (board, shard) = (Board::new(starting()), Arc::new(Shard::default()));
     let draining = Arc::new(AtomicBool::new(false));
     let name = GrantName::new("default");
-    let unused = Grant { name: GrantName::new("spare"), board: Board::new(starting()), used: false };
+    let ((teller, told), (nobody, _)) = (Teller::new(), Teller::new());
+    let ((reload, reloads), (stop, stops)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+    let actions =
+        Actions::new(move |asker| drop(reload.send(asker)), move || stop.send(()).unwrap_or_default());
+    let unused =
+        Grant { name: GrantName::new("spare"), board: Board::new(starting()), teller: nobody, used: false };
     let overview = Overview {
         clock: Clock::Test(clock.clone()),
         started: NOW,
         config_file: None,
         identity: "feed".to_owned(),
         listeners: Vec::new(),
-        grants: vec![Grant { name: name.clone(), board: board.clone(), used: true }, unused],
+        grants: vec![Grant { name: name.clone(), board: board.clone(), teller, used: true }, unused],
         routes: vec![Route {
             path: "/<a>".into(),
             host: None,
@@ -75,7 +89,8 @@ async fn stage() -> Stage {
         heartbeats: vec![Heartbeat { of: "worker 0".into(), last: Arc::new(|| NOW) }],
         draining: Arc::clone(&draining),
         warnings: Vec::new(),
-        guard: Guard::new(&Params::default(), []),
+        guard: admin::guard(&Params::default()),
+        actions,
     };
     let overview = Arc::new(ArcSwap::from_pointee(overview));
     let open = async |role| {
@@ -84,7 +99,8 @@ async fn stage() -> Stage {
         (address, tokio::spawn(serve(vec![Listener::Tcp(listener)], Arc::clone(&overview), role)))
     };
     let ((admin, one), (probes, other)) = (open(Role::Admin).await, open(Role::Probes).await);
-    Stage { clock, board, shard, draining, overview, admin, probes, serving: [one, other] }
+    let serving = [one, other];
+    Stage { clock, board, shard, draining, overview, admin, probes, serving, told, reloads, stops }
 }
 
 async fn get(address: SocketAddr, path: &str) -> Reply {

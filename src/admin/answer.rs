@@ -1,44 +1,99 @@
-//! What is answered on which path. Pure but for the clock in the overview.
+//! What is answered on which path.
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::header::{REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
-use http::{Method, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Body;
+use serde_json::{Value, json};
 
+use super::action::{self, Action};
 use super::health::{self, Health};
+use super::server::Patience;
 use super::{IDENTITY, Overview, Role, page, report};
 use crate::metrics;
 use crate::proxy::guard::Admission;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// The answer to `head`. HEAD is answered like GET; who writes it leaves the body out.
-pub(super) fn answer(overview: &Overview, role: Role, head: &Parts) -> Response<Bytes> {
-    let mut response = unnamed(overview, role, head);
+/// The answer to a request. HEAD is answered like GET; who writes it leaves the body out.
+pub(super) async fn answer<B>(
+    overview: &Overview,
+    role: Role,
+    request: Request<B>,
+    patience: &Patience,
+) -> Response<Bytes>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (head, body) = request.into_parts();
+    let action = if role == Role::Admin { Action::at(head.uri.path()) } else { None };
+    let mut response = match (action, refused(overview, role, &head)) {
+        (_, Some(refusal)) => refusal,
+        (Some(action), None) if head.method == Method::POST => {
+            action::act(overview, action, &head, body, patience).await
+        }
+        (Some(_), None) => not_with(&head, "POST"),
+        (None, None) => found(overview, role, &head),
+    };
     if let Ok(identity) = HeaderValue::try_from(&overview.identity) {
         response.headers_mut().insert(IDENTITY, identity);
     }
     response
 }
 
-fn unnamed(overview: &Overview, role: Role, head: &Parts) -> Response<Bytes> {
-    if role == Role::Admin {
-        match overview.guard.admit(head) {
-            Ok(Admission::Answer(answer)) => return answer,
-            Ok(Admission::Forward(..)) => {}
-            Err(refusal) => return refusal.into_response(),
+/// What the guard says before anything else, if it does not let the request go on.
+fn refused(overview: &Overview, role: Role, head: &Parts) -> Option<Response<Bytes>> {
+    match overview.guard.admit(head) {
+        _ if role == Role::Probes => None,
+        Ok(Admission::Answer(answer)) => Some(answer),
+        Ok(Admission::Forward(..)) => None,
+        Err(refusal) => Some(refusal.into_response()),
+    }
+}
+
+fn found(overview: &Overview, role: Role, head: &Parts) -> Response<Bytes> {
+    match at(head.uri.path(), role) {
+        Some(answer) if matches!(head.method, Method::GET | Method::HEAD) => answer(overview),
+        Some(_) => not_with(head, "GET, HEAD"),
+        None if is_api(head) => {
+            problem(StatusCode::NOT_FOUND, "no_such_page", "There is nothing at this path.")
         }
+        None => whole(StatusCode::NOT_FOUND, TEXT, "no such page\n".to_owned()),
     }
-    let Some(answer) = at(head.uri.path(), role) else {
-        return whole(StatusCode::NOT_FOUND, TEXT, "no such page\n".to_owned());
+}
+
+fn is_api(head: &Parts) -> bool {
+    head.uri.path().starts_with("/api/")
+}
+
+/// 405: something is there, for `allowed` methods.
+fn not_with(head: &Parts, allowed: &'static str) -> Response<Bytes> {
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    let mut refusal = if is_api(head) {
+        problem(status, "method_not_allowed", &format!("Only {allowed} is answered here."))
+    } else {
+        whole(status, TEXT, format!("only {allowed}\n"))
     };
-    if !matches!(head.method, Method::GET | Method::HEAD) {
-        let mut refusal = whole(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n".to_owned());
-        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return refusal;
-    }
-    answer(overview)
+    refusal.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    refusal
+}
+
+/// A code and a sentence, for programs.
+pub(super) fn problem(status: StatusCode, code: &'static str, sentence: &str) -> Response<Bytes> {
+    json(status, &json!({ "code": code, "sentence": sentence }))
+}
+
+/// An answer for programs.
+pub(super) fn json(status: StatusCode, value: &Value) -> Response<Bytes> {
+    whole(status, "application/json", format!("{value:#}\n"))
+}
+
+/// An answer without a body.
+pub(super) fn bare(status: StatusCode) -> Response<Bytes> {
+    whole(status, TEXT, String::new())
 }
 
 /// What is at `path`; the four of a machine are on both listeners.
@@ -54,9 +109,7 @@ fn at(path: &str, role: Role) -> Option<fn(&Overview) -> Response<Bytes>> {
         ("/", Role::Admin) => {
             Some(|overview| whole(StatusCode::OK, "text/html; charset=utf-8", page::page(overview)))
         }
-        ("/api/v1/status", Role::Admin) => Some(|overview| {
-            whole(StatusCode::OK, "application/json", format!("{:#}\n", report::status(overview)))
-        }),
+        ("/api/v1/status", Role::Admin) => Some(|overview| json(StatusCode::OK, &report::status(overview))),
         _ => None,
     }
 }
@@ -74,7 +127,8 @@ fn whole(status: StatusCode, content_type: &'static str, body: String) -> Respon
         (CONTENT_TYPE, content_type),
         (CACHE_CONTROL, "no-store"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (REFERRER_POLICY, "no-referrer"),
+        // Without it a form would come from no origin.
+        (REFERRER_POLICY, "same-origin"),
     ];
     for (name, value) in fixed {
         response.headers_mut().insert(name, HeaderValue::from_static(value));

@@ -1,5 +1,6 @@
 //! The control plane's listeners: people on `[admin]`, machines on `[probes]`.
 
+mod action;
 mod answer;
 mod health;
 mod overview;
@@ -12,10 +13,12 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 
+pub use self::action::{Actions, Reloaded};
 pub use self::overview::{Grant, Heartbeat, Listening, Overview, Route};
 pub use self::server::{Listener, Role, serve};
 use crate::config::Config;
 use crate::net::Listen;
+use crate::proxy::guard::{self, Browser, Guard};
 use crate::token::GrantName;
 
 /// What `[admin]` and `[probes]` say.
@@ -34,6 +37,15 @@ pub struct Params {
 pub fn file(config: &Config) -> Option<PathBuf> {
     let file = config.file.as_ref()?;
     Some(std::path::absolute(file).unwrap_or_else(|_| file.clone()))
+}
+
+/// What stands before the admin listener: the status page may ask, and no other page may, whatever pages the proxy lets
+/// in; the names are the proxy's.
+#[must_use]
+pub fn guard(proxy: &guard::Params) -> Guard {
+    let allowed_hosts = proxy.allowed_hosts.clone();
+    let params = guard::Params { allowed_hosts, allowed_origins: Vec::new(), browser: Browser::SameOrigin };
+    Guard::new(&params, [])
 }
 
 /// The field in which every answer names the configuration that its bearerd runs: [`identity`].

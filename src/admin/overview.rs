@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::Actions;
 use crate::clock::{Clock, Moment};
+use crate::grant::Teller;
 use crate::grant::status::Board;
 use crate::metrics::{self, Shard};
 use crate::proxy::guard::Guard;
@@ -38,15 +40,19 @@ pub struct Overview {
     pub warnings: Vec<String>,
     /// Stands before the admin listener, not before the probes.
     pub guard: Guard,
+    /// What people may have done beside what a grant is told.
+    pub actions: Actions,
 }
 
-/// A grant, and where its refresher posts how it is.
+/// A grant, where its refresher posts how it is, and how it is told something.
 #[derive(Clone)]
 pub struct Grant {
     /// Its name.
     pub name: GrantName,
     /// Its snapshots.
     pub board: Board,
+    /// Its refresher's ear.
+    pub teller: Teller,
     /// Whether a route uses it: then it counts for /readyz and /startupz.
     pub used: bool,
 }

@@ -21,7 +21,7 @@ pub(super) fn policy() -> String {
     use base64::Engine as _;
     let digest = base64::engine::general_purpose::STANDARD.encode(digest(&SHA256, STYLE.as_bytes()));
     format!(
-        "default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     )
 }
 
@@ -43,7 +43,7 @@ impl<T: Display> Display for Escaped<T> {
 
 pub(super) fn page(overview: &Overview) -> String {
     let now = overview.clock.now();
-    let grants: String = overview.grants.iter().map(|of| grant(of, now)).collect();
+    let grants: String = overview.grants.iter().map(|of| grant(of, overview.actions.token(), now)).collect();
     let warnings: String =
         overview.warnings.iter().map(|text| format!("<p class=problem>{}</p>", Escaped(text))).collect();
     let file =
@@ -73,7 +73,7 @@ fn headline(state: State) -> &'static str {
     }
 }
 
-fn grant(Grant { name, board, used }: &Grant, now: Moment) -> String {
+fn grant(Grant { name, board, used, .. }: &Grant, token: &str, now: Moment) -> String {
     let status = board.look();
     let problem = status.problem.as_ref().map_or_else(String::new, |problem| {
         format!("<p class=problem>{} <code>{}</code></p>", Escaped(&problem.sentence), Escaped(problem.code))
@@ -85,9 +85,12 @@ fn grant(Grant { name, board, used }: &Grant, now: Moment) -> String {
     };
     let unused = if *used { "" } else { "<p>No route uses this grant.</p>" };
     format!(
-        "<section><h2>{}: {}</h2>{problem}{unsaved}{unused}{}{}</section>",
+        "<section><h2>{}: {}</h2>{problem}{unsaved}{unused}\
+         <form method=post action=\"/api/v1/grants/{}/refresh\"><input type=hidden name=\"token\" value=\"{token}\">\
+         <button>Refresh now</button></form>{}{}</section>",
         Escaped(name),
         headline(status.state),
+        Escaped(name),
         times(&status, now),
         history(&status),
     )

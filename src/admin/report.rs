@@ -22,6 +22,7 @@ pub(super) fn status(overview: &Overview) -> Value {
     json!({
         "format_version": FORMAT_VERSION,
         "version": env!("CARGO_PKG_VERSION"),
+        "process": std::process::id(),
         "started": overview.started.rfc3339(),
         "draining": overview.is_draining(),
         "config": {
@@ -35,7 +36,7 @@ pub(super) fn status(overview: &Overview) -> Value {
     })
 }
 
-fn grant(Grant { name, board, used }: &Grant) -> Value {
+fn grant(Grant { name, board, used, .. }: &Grant) -> Value {
     let status = board.look();
     let at = |moment: Option<Moment>| moment.map(Moment::rfc3339);
     json!({
@@ -51,6 +52,7 @@ fn grant(Grant { name, board, used }: &Grant) -> Value {
         "consecutive_failures": status.consecutive_failures,
         "problem": status.problem.as_ref().map(problem),
         "unsaved_rotation": status.unsaved_rotation,
+        "attempts": status.attempts(),
         "generation": status.generation,
         "store": status.store,
         "history": status.history.iter().map(attempt).collect::<Value>(),

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::Response;
-use http::request::Parts;
+use http::{Request, Response};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 #[cfg(unix)]
 use tokio::net::UnixListener;
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::Overview;
@@ -32,6 +33,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection carries one request and has so long for all of it: a slow reader gives its place back.
 const LIFETIME: Duration = Duration::from_secs(10);
+
+/// How long an action may take, once it was asked for; a reload reads what the configuration names.
+const WORK: Duration = Duration::from_secs(60);
 
 /// After an error of accept(2), mostly for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -88,7 +92,10 @@ async fn accept(listener: Listener, overview: Arc<ArcSwap<Overview>>, role: Role
     loop {
         while carried.try_join_next().is_some() {}
         let overview = Arc::clone(&overview);
-        let respond = move |head: &Parts| answer(&overview.load(), role, head);
+        let respond = move |request: Request<Incoming>, patience: Patience| {
+            let overview = overview.load_full();
+            async move { answer(&overview, role, request, &patience).await }
+        };
         let accepted: io::Result<AbortHandle> = match &listener {
             Listener::Tcp(tcp) => {
                 tcp.accept().await.map(|(stream, _)| carried.spawn(async { carry(stream, respond).await }))
@@ -107,22 +114,62 @@ async fn accept(listener: Listener, overview: Arc<ArcSwap<Overview>>, role: Role
     }
 }
 
+/// How long a connection may last.
+#[derive(Clone, Debug)]
+pub(super) struct Patience(Arc<watch::Sender<tokio::time::Instant>>);
+
+impl Patience {
+    fn new() -> Self {
+        Self(Arc::new(watch::Sender::new(clock::in_(LIFETIME))))
+    }
+
+    /// The request has come whole, and what it asks for takes its time.
+    pub(super) fn is_needed(&self) {
+        self.0.send_replace(clock::in_(WORK));
+    }
+
+    /// There is an answer, to be taken within the usual time.
+    fn answered(&self) {
+        self.0.send_replace(clock::in_(LIFETIME));
+    }
+
+    /// Returns when it is over.
+    async fn over(&self) {
+        let mut told = self.0.subscribe();
+        loop {
+            let end = *told.borrow_and_update();
+            tokio::select! {
+                () = tokio::time::sleep_until(end) => return,
+                _ = told.changed() => {}
+            }
+        }
+    }
+}
+
 /// One connection, one request.
-async fn carry<S, F>(stream: S, respond: F)
+async fn carry<S, F, A>(stream: S, respond: F)
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    F: Fn(&Parts) -> Response<Bytes>,
+    F: Fn(Request<Incoming>, Patience) -> A,
+    A: Future<Output = Response<Bytes>>,
 {
-    let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
-        let (head, _unread) = request.into_parts();
-        let answer = respond(&head).map(Full::new);
-        async { Ok::<_, Infallible>(answer) }
+    let patience = Patience::new();
+    let service = service_fn(|request| {
+        let (patience, answer) = (patience.clone(), respond(request, patience.clone()));
+        async move {
+            let answer = answer.await.map(Full::new);
+            patience.answered();
+            Ok::<_, Infallible>(answer)
+        }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).keep_alive(false).max_buf_size(16 * 1024);
     let connection = http.serve_connection(TokioIo::new(stream), service);
-    // Whoever was too slow, or spoke no HTTP, is told by the end of the connection.
-    let _ended = tokio::time::timeout_at(clock::in_(LIFETIME), connection).await;
+    tokio::select! {
+        _ended = connection => {}
+        // Whoever was too slow, or spoke no HTTP, is told by the end of the connection.
+        () = patience.over() => {}
+    }
 }
 
 #[cfg(test)]
@@ -132,7 +179,7 @@ mod tests {
     use super::*;
     use crate::clock::Stopwatch;
 
-    fn long(_: &Parts) -> Response<Bytes> {
+    async fn long(_: Request<Incoming>, _: Patience) -> Response<Bytes> {
         Response::new(Bytes::from(vec![b'.'; 100_000]))
     }
 

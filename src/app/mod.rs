@@ -12,10 +12,12 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
+use self::reload::Again;
 use self::running::Running;
-use crate::admin;
+pub(crate) use self::running::tell_systemd;
+use crate::admin::{self, Reloaded};
 use crate::clock::Clock;
 use crate::config::{Config, Loaded};
 use crate::net::Listen;
@@ -47,8 +49,8 @@ impl std::error::Error for StartError {}
 
 /// What the outside asks of a running program.
 pub enum Ask {
-    /// Go on as this configuration says, if it can be used.
-    Reload(Box<Loaded>),
+    /// Read the configuration again, and go on as it says, if it can be used; who asks may be told.
+    Reload(Option<oneshot::Sender<Reloaded>>),
     /// Let requests end, then end; asked a second time, at once.
     Drain,
 }
@@ -64,6 +66,8 @@ pub struct App {
     probes: Vec<Listener>,
     /// What deserves a second look, beside what the configuration's reader found.
     warnings: Vec<String>,
+    orders: (mpsc::UnboundedSender<Ask>, mpsc::UnboundedReceiver<Ask>),
+    again: Again,
 }
 
 impl App {
@@ -91,7 +95,20 @@ impl App {
         let admin = bind_admin(&config.admin, &mut inherited, &mut warnings)?;
         let probes = bind_all(config.admin.probes.as_slice(), &mut inherited)?;
         listeners.iter().chain(&admin).try_for_each(refuse_exposed)?;
-        Ok(Self { loaded, clock: Clock::System, tls, stores, listeners, admin, probes, warnings })
+        Ok(Self {
+            loaded,
+            clock: Clock::System,
+            tls,
+            stores,
+            listeners,
+            admin,
+            probes,
+            warnings,
+            orders: mpsc::unbounded_channel(),
+            again: Arc::new(|| {
+                Err("This bearerd was started without a configuration to read again.".to_owned())
+            }),
+        })
     }
 
     /// Where callers come in, as bound.
@@ -100,22 +117,33 @@ impl App {
         self.listeners.iter().map(Listener::address).collect()
     }
 
-    /// Runs until `orders` asks for the end, or its sender is gone.
+    /// With a way to read the configuration again, for a reload. It may block; its errors are sentences for people.
+    #[must_use]
+    pub fn reading(self, again: impl Fn() -> Result<Loaded, String> + Send + Sync + 'static) -> Self {
+        Self { again: Arc::new(again), ..self }
+    }
+
+    /// Where it is asked to reload and to end.
+    #[must_use]
+    pub fn orders(&self) -> mpsc::UnboundedSender<Ask> {
+        self.orders.0.clone()
+    }
+
+    /// Runs until it is asked for the end.
     ///
     /// # Errors
     /// When the system gives no thread or socket.
-    pub async fn run(self, orders: mpsc::UnboundedReceiver<Ask>) -> io::Result<()> {
-        let (running, overview) = Running::start(self)?;
-        running.govern(overview, orders).await
+    pub async fn run(self) -> io::Result<()> {
+        Running::start(self)?.govern().await
     }
 
-    /// As [`App::run`], until `shutdown` is ready; there is no reload.
+    /// As [`App::run`], until `shutdown` is ready.
     ///
     /// # Errors
     /// As [`App::run`].
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-        let (orders, inbox) = mpsc::unbounded_channel();
-        let mut running = std::pin::pin!(self.run(inbox));
+        let orders = self.orders();
+        let mut running = std::pin::pin!(self.run());
         tokio::select! {
             ended = running.as_mut() => return ended,
             () = shutdown => drop(orders.send(Ask::Drain)),

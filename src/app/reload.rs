@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
 use super::running::{Grant, Running};
 use super::{StartError, load_tls, open_store};
+use crate::admin::Reloaded;
 use crate::config::{Config, Loaded};
 use crate::grant::refresher::Command;
 use crate::grant::{self, Handle};
@@ -14,6 +18,50 @@ use crate::telemetry;
 use crate::tls::Tls;
 use crate::token::GrantName;
 
+/// Reads the configuration again. Blocking.
+pub(super) type Again = Arc<dyn Fn() -> Result<Loaded, String> + Send + Sync>;
+
+/// What a reading came to, and who asked for it.
+pub(super) type Read = (Result<Loaded, String>, Vec<oneshot::Sender<Reloaded>>);
+
+/// Readings of the configuration: one at a time, and one more for whoever asked meanwhile.
+pub(super) struct Readings {
+    again: Again,
+    reading: JoinSet<Result<Loaded, String>>,
+    once_more: bool,
+    askers: Vec<oneshot::Sender<Reloaded>>,
+}
+
+impl Readings {
+    pub(super) fn new(again: Again) -> Self {
+        Self { again, reading: JoinSet::new(), once_more: false, askers: Vec::new() }
+    }
+
+    /// Reads once more, or again once what is being read has been.
+    pub(super) fn ask(&mut self, asker: Option<oneshot::Sender<Reloaded>>) {
+        self.askers.extend(asker);
+        self.once_more = !self.reading.is_empty();
+        if !self.once_more {
+            let again = Arc::clone(&self.again);
+            self.reading.spawn_blocking(move || again());
+        }
+    }
+
+    /// The next reading that nobody wants another one after; pending while there is none. Dropping it loses nothing.
+    pub(super) async fn next(&mut self) -> Read {
+        loop {
+            let Some(read) = self.reading.join_next().await else { return std::future::pending().await };
+            if !self.once_more {
+                return (
+                    read.unwrap_or_else(|fault| Err(fault.to_string())),
+                    std::mem::take(&mut self.askers),
+                );
+            }
+            self.ask(None);
+        }
+    }
+}
+
 /// What a new configuration needs and the running program has not got: made before anything is given up.
 struct News {
     tls: Tls,
@@ -22,9 +70,32 @@ struct News {
 }
 
 impl Running {
-    /// Goes on as `loaded` says, if it can be used.
-    pub(super) async fn reload(&mut self, mut loaded: Loaded) {
+    /// Goes on as what was read says, if it can be used, and tells those who asked.
+    pub(super) async fn reload(&mut self, (read, askers): Read) {
+        let outcome = match read {
+            Ok(loaded) => self.take(loaded).await,
+            // A report of its own lines.
+            Err(why) => Err(format!("\n{why}")),
+        };
+        match outcome {
+            Ok((sentence, taken)) => {
+                tracing::info!(event = "config_reloaded", "The new configuration is in use");
+                tokio::spawn(tell_when_taken(sentence, taken, askers));
+            }
+            Err(why) => {
+                let separator = if why.starts_with('\n') { "" } else { " " };
+                let sentence =
+                    format!("The new configuration is not used, the old one goes on:{separator}{why}");
+                tracing::error!(event = "config_rejected", "{sentence}");
+                askers.into_iter().for_each(|asker| drop(asker.send(Err(sentence.clone()))));
+            }
+        }
+    }
+
+    /// Goes on as `loaded` says, if it can be used: what is to be told, once the workers have taken it.
+    async fn take(&mut self, mut loaded: Loaded) -> Result<(String, Taken), String> {
         let later = loaded.config.take_back(&self.loaded.config);
+        let mut sentence = "The new configuration is in use.".to_owned();
         if !later.is_empty() {
             let keys = later.join(", ");
             tracing::warn!(
@@ -32,14 +103,12 @@ impl Running {
                 keys,
                 "These keys take effect at the next start only: {keys}"
             );
+            sentence = format!(
+                "The new configuration is in use, but for what takes effect at the next start only: {keys}."
+            );
         }
-        match self.prepare(&loaded.config).await {
-            Ok(news) => self.adopt(loaded, news),
-            Err(why) => tracing::error!(
-                event = "config_rejected",
-                "The new configuration is not used, the old one goes on: {why}"
-            ),
-        }
+        let news = self.prepare(&loaded.config).await.map_err(|why| why.to_string())?;
+        Ok((sentence, self.adopt(loaded, news)))
     }
 
     async fn prepare(&self, config: &Config) -> Result<News, StartError> {
@@ -51,7 +120,7 @@ impl Running {
         Ok(News { tls, stores })
     }
 
-    fn adopt(&mut self, loaded: Loaded, news: News) {
+    fn adopt(&mut self, loaded: Loaded, news: News) -> Taken {
         let before = std::mem::replace(&mut self.loaded, loaded);
         self.tls = news.tls;
         for (name, grant) in std::mem::take(&mut self.grants) {
@@ -61,9 +130,12 @@ impl Running {
             self.keep(name, store);
         }
         let setup = Arc::new(self.setup());
-        self.workers.iter().for_each(|worker| worker.send(Order::Reload(Arc::clone(&setup))));
+        let (takes, taken) = mpsc::channel(1);
+        for worker in &self.workers {
+            worker.send(Order::Reload(Arc::clone(&setup), takes.clone()));
+        }
         telemetry::follow(self.loaded.config.log);
-        tracing::info!(event = "config_reloaded", "The new configuration is in use");
+        taken
     }
 
     /// A grant of the same issuer and client keeps its refresher, and with it its token; of others it gets a new one,
@@ -88,4 +160,12 @@ impl Running {
     fn let_go(&mut self, handle: Handle) {
         self.leaving.spawn(handle.leave(self.stopping.subscribe()));
     }
+}
+
+/// Closed once every worker carries requests as it was told.
+type Taken = mpsc::Receiver<()>;
+
+async fn tell_when_taken(sentence: String, mut taken: Taken, askers: Vec<oneshot::Sender<Reloaded>>) {
+    let _closed = taken.recv().await;
+    askers.into_iter().for_each(|asker| drop(asker.send(Ok(sentence.clone()))));
 }

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::reload::Readings;
 use super::{App, Ask};
 use crate::admin::{self, Overview};
 use crate::clock::{Clock, Moment};
@@ -18,7 +19,6 @@ use crate::grant::endpoint::HttpEndpoint;
 use crate::grant::{self, Handle};
 use crate::metrics::Shard;
 use crate::proxy::carrying::Totals;
-use crate::proxy::guard::Guard;
 #[cfg(unix)]
 use crate::proxy::listener::SocketFile;
 use crate::proxy::listener::{Listener, Socket};
@@ -56,6 +56,7 @@ pub(super) struct Running {
     started: Moment,
     draining: Arc<AtomicBool>,
     heartbeat: Arc<AtomicU64>,
+    actions: admin::Actions,
 }
 
 /// A grant that is kept alive, and where it rests.
@@ -65,9 +66,16 @@ pub(super) struct Grant {
 }
 
 impl Running {
-    /// Starts all threads and tasks; operators look at what comes with it.
-    pub(super) fn start(app: App) -> io::Result<(Self, Arc<ArcSwap<Overview>>)> {
-        let App { loaded, clock, tls, stores, listeners, admin, probes, warnings } = app;
+    /// Starts all threads and tasks.
+    pub(super) fn start(app: App) -> io::Result<Governed> {
+        let App { loaded, clock, tls, stores, listeners, admin, probes, warnings, orders, again } = app;
+        let (asks, orders) = orders;
+        let (reloads, stops) = (asks.clone(), asks);
+        // Nobody hears only when the program has ended.
+        let actions = admin::Actions::new(
+            move |asker| drop(reloads.send(Ask::Reload(Some(asker)))),
+            move || drop(stops.send(Ask::Drain)),
+        );
         let mut listening = Vec::new();
         for (listener, bound) in [("proxy", &listeners), ("admin", &admin), ("probes", &probes)] {
             listening
@@ -91,6 +99,7 @@ impl Running {
             started,
             draining: Arc::default(),
             heartbeat: Arc::default(),
+            actions,
         };
         for (name, store) in stores {
             running.keep(name, store);
@@ -109,7 +118,7 @@ impl Running {
         for admin::Listening { listener, address } in &running.listening {
             tracing::info!(event = "listening", listener, %address, "Listening on {address} ({listener})");
         }
-        Ok((running, overview))
+        Ok(Governed { running, overview, orders, readings: Readings::new(again) })
     }
 
     /// Starts to keep the grant of this name alive as the configuration says.
@@ -179,25 +188,6 @@ impl Running {
         Ok(())
     }
 
-    /// Obeys orders until the end.
-    pub(super) async fn govern(
-        mut self,
-        overview: Arc<ArcSwap<Overview>>,
-        mut orders: mpsc::UnboundedReceiver<Ask>,
-    ) -> io::Result<()> {
-        let beating = tokio::spawn(beat(self.clock.clone(), Arc::clone(&self.heartbeat)));
-        let following = tokio::spawn(follow(self.tls.clone()));
-        while let Some(Ask::Reload(loaded)) = orders.recv().await {
-            self.reload(*loaded).await;
-            overview.store(Arc::new(self.overview()));
-        }
-        self.drain(orders).await;
-        beating.abort();
-        following.abort();
-        tracing::info!(event = "stopped", "Stopped");
-        Ok(())
-    }
-
     /// Requests first, then grants: a refresh in flight, and the save of its answer, are finished (R16).
     async fn drain(mut self, mut orders: mpsc::UnboundedReceiver<Ask>) {
         self.draining.store(true, Ordering::Relaxed);
@@ -243,6 +233,7 @@ impl Running {
         let grant = |(name, grant): (&GrantName, &Grant)| admin::Grant {
             name: name.clone(),
             board: grant.handle.board.clone(),
+            teller: grant.handle.teller(),
             used: used(name),
         };
         let worker_beats = self.workers.iter().enumerate();
@@ -262,9 +253,52 @@ impl Running {
             heartbeats: beats.map(|(of, beat)| heartbeat(of, beat, self.started)).collect(),
             draining: Arc::clone(&self.draining),
             warnings: self.warnings.iter().cloned().chain(found).collect(),
-            guard: Guard::new(&config.proxy.guard, []),
+            guard: admin::guard(&config.proxy.guard),
+            actions: self.actions.clone(),
         }
     }
+}
+
+/// The program, running, with what it listens to and where it is looked at.
+pub(super) struct Governed {
+    running: Running,
+    overview: Arc<ArcSwap<Overview>>,
+    orders: mpsc::UnboundedReceiver<Ask>,
+    readings: Readings,
+}
+
+impl Governed {
+    /// Obeys orders until the end.
+    pub(super) async fn govern(self) -> io::Result<()> {
+        let Self { mut running, overview, mut orders, mut readings } = self;
+        let beating = tokio::spawn(beat(running.clock.clone(), Arc::clone(&running.heartbeat)));
+        let following = tokio::spawn(follow(running.tls.clone()));
+        loop {
+            tokio::select! {
+                ask = orders.recv() => match ask {
+                    Some(Ask::Reload(asker)) => readings.ask(asker),
+                    Some(Ask::Drain) | None => break,
+                },
+                read = readings.next() => {
+                    running.reload(read).await;
+                    overview.store(Arc::new(running.overview()));
+                }
+            }
+        }
+        // Whoever still waits for a reload is told by this that there will be none.
+        drop(readings);
+        tell_systemd(sd_notify::NotifyState::Stopping);
+        running.drain(orders).await;
+        beating.abort();
+        following.abort();
+        tracing::info!(event = "stopped", "Stopped");
+        Ok(())
+    }
+}
+
+/// Tells systemd how things are; without one there is nobody to tell.
+pub(crate) fn tell_systemd(state: sd_notify::NotifyState<'_>) {
+    let _ = sd_notify::notify(&[state]);
 }
 
 /// Returns when the end is asked for once more.

@@ -1,18 +1,17 @@
 //! One grant of the configuration and its store, for the commands that move a record.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Common, Exit, Failure};
-use crate::config::Flags;
+use crate::config::{Config, Flags};
 use crate::grant::lineage;
 use crate::grant::{Flow, Params};
 use crate::secret::Fingerprint;
-use crate::store::{self, Record, Store, StoreError, Txn, transfer};
+use crate::store::{self, Record, Store, StoreError, Txn};
 use crate::token::GrantName;
 
 /// From the longest token request of a running bearerd to the end of its save.
@@ -27,21 +26,21 @@ pub(super) struct Grant {
 impl Grant {
     /// The grant of this name, with a store that outlives this command, and a refresh token to move.
     pub(super) fn find(common: &Common, flags: Flags, name: &str) -> Result<Self, Failure> {
-        let unusable = |why: String| Failure::new(Exit::Config, why);
-        let mut config = common.load_running(flags)?;
-        let Some(params) = config.grants.remove(&GrantName::new(name)) else {
-            let known: Vec<String> = config.grants.keys().map(|name| format!("`{name}`")).collect();
-            let why = format!("there is no grant `{}`; there is {}", name.escape_debug(), known.join(", "));
-            return Err(unusable(why));
-        };
-        if config.store == store::Params::Memory {
-            let why = "the store is in the memory of the bearerd that runs, where nothing can be moved from or to; \
-                       give it a file with `[store] path`";
-            return Err(unusable(why.to_owned()));
-        }
-        if !matches!(params.flow, Flow::RefreshToken { .. }) {
+        let grant = Self::of(&common.load_running(flags)?, Some(name))?;
+        if !matches!(grant.params.flow, Flow::RefreshToken { .. }) {
             let why = format!("grant `{name}` has no refresh token to move: its `flow` needs none");
-            return Err(unusable(why));
+            return Err(Failure::new(Exit::Config, why));
+        }
+        Ok(grant)
+    }
+
+    /// The grant of this name, or the one that there is, with a store that outlives this command.
+    pub(super) fn of(config: &Config, name: Option<&str>) -> Result<Self, Failure> {
+        let params = named(config, name)?.clone();
+        if config.store == store::Params::Memory {
+            let why = "the store is in the memory of the bearerd that runs, where no command reaches it; give it a file \
+                       with `[store] path`";
+            return Err(Failure::new(Exit::Config, why));
         }
         let store = store::open(&config.store, &params.name).map_err(|error| unusable_store(&error))?;
         Ok(Self { params, store })
@@ -77,21 +76,44 @@ impl Grant {
 
     /// The store's lock, which a running bearerd may have for as long as a refresh takes.
     pub(super) async fn lock(&self) -> Result<Box<dyn Txn>, Failure> {
-        let patience = self.params.timeout + SLACK;
-        let begun = self.store.begin(patience).await;
-        if let Err(StoreError::Corrupt { aside: Some(_), .. }) = &begun {
-            // It was set aside. Before anybody takes the configured seed for the first, something stands in its place.
-            self.stand_in(patience).await.map_err(|error| unusable_store(&error))?;
-        }
+        self.leave_damage_that_is_not_understood().await?;
+        let (flow, identity) = (self.params.flow.clone(), self.params.identity());
+        let stand_in = move || {
+            let Flow::RefreshToken { seed } = &flow else { return None };
+            let seed = seed.as_ref().and_then(|reference| reference.read_refresh_token().ok());
+            Some(lineage::after_damage(&identity, seed.as_ref()))
+        };
+        let begun = self.store.begin_or(self.params.timeout + SLACK, Box::new(stand_in)).await;
         begun.map_err(|error| unusable_store(&error))
     }
 
-    async fn stand_in(&self, patience: Duration) -> Result<(), StoreError> {
-        let Flow::RefreshToken { seed } = &self.params.flow else { return Ok(()) };
-        let seed = seed.as_ref().and_then(|reference| reference.read_refresh_token().ok());
-        let mut txn = self.store.begin(patience).await?;
-        transfer::stand_in(&mut txn, lineage::after_damage(&self.params.identity(), seed.as_ref())).await
+    /// What stands in for a damaged record has to know the configured seed as met, or it would be presented anew; where the
+    /// seed is the running bearerd's alone, in its environment say, it is for that one to stand something in.
+    async fn leave_damage_that_is_not_understood(&self) -> Result<(), Failure> {
+        let Flow::RefreshToken { seed: Some(reference) } = &self.params.flow else { return Ok(()) };
+        let Err(unread) = reference.read_refresh_token() else { return Ok(()) };
+        let Err(damage @ StoreError::Corrupt { .. }) = self.store.peek().await else { return Ok(()) };
+        let why = format!(
+            "{damage}; the configured seed cannot be read either ({unread}), and has to be known before another record \
+             takes this one's place: start bearerd, or run this where the seed is"
+        );
+        Err(Failure::new(Exit::Config, why))
     }
+}
+
+/// The grant of this name; of none, the default one, or the one that there is.
+pub(super) fn named<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a Params, Failure> {
+    let only = || config.grants.values().next().filter(|_| config.grants.len() == 1);
+    let asked = config.grants.get(&GrantName::new(name.unwrap_or(GrantName::DEFAULT)));
+    asked.or_else(|| only().filter(|_| name.is_none())).ok_or_else(|| {
+        let known: Vec<String> = config.grants.keys().map(|name| format!("`{name}`")).collect();
+        let known = known.join(", ");
+        let why = match name {
+            Some(name) => format!("there is no grant `{}`; there is {known}", name.escape_debug()),
+            None => format!("which grant? There is {known}"),
+        };
+        Failure::new(Exit::Config, why)
+    })
 }
 
 /// Keeps others from a file as long as it is open; one that is no longer at its path is of no use to hold.
@@ -103,12 +125,7 @@ pub(super) fn hold(file: &File, path: &Path) -> io::Result<()> {
         }
         Err(TryLockError::Error(error)) => return Err(error),
     }
-    let (held, there) = (file.metadata()?, fs::symlink_metadata(path)?);
-    if (held.dev(), held.ino()) == (there.dev(), there.ino()) {
-        Ok(())
-    } else {
-        Err(io::Error::other("another one took its place"))
-    }
+    if store::is_at(file, path)? { Ok(()) } else { Err(io::Error::other("another one took its place")) }
 }
 
 /// Makes durable what a file is called, or that it is gone.
@@ -132,6 +149,8 @@ pub(super) fn wait_for<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

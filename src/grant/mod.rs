@@ -34,9 +34,27 @@ pub struct Handle {
     pub reader: Reader,
     /// Where operators look.
     pub board: Board,
-    commands: mpsc::UnboundedSender<Command>,
+    teller: Teller,
     ending: watch::Sender<Ending>,
     task: tokio::task::JoinHandle<()>,
+}
+
+/// Tells a refresher something; may be cloned.
+#[derive(Clone)]
+pub struct Teller(mpsc::UnboundedSender<Command>);
+
+impl Teller {
+    /// A teller, and where a refresher hears it.
+    #[must_use]
+    pub fn new() -> (Self, mpsc::UnboundedReceiver<Command>) {
+        let (commands, inbox) = mpsc::unbounded_channel();
+        (Self(commands), inbox)
+    }
+
+    /// Tells the refresher something, which it hears once no refresh is in flight; false when it has ended.
+    pub fn tell(&self, command: Command) -> bool {
+        self.0.send(command).is_ok()
+    }
 }
 
 /// Starts to keep a grant alive, on the runtime that this is called on.
@@ -50,7 +68,7 @@ pub fn spawn(
 ) -> Handle {
     let (publisher, reader) = token::seam(clock.clone());
     let board = Board::new(Status::starting(clock.now(), store.place()));
-    let (commands, inbox) = mpsc::unbounded_channel();
+    let (teller, inbox) = Teller::new();
     let (ending, told) = watch::channel(Ending::None);
     let parts = Parts {
         params,
@@ -64,13 +82,19 @@ pub fn spawn(
         ending: told,
     };
     let task = tokio::spawn(Refresher::new(parts).run());
-    Handle { reader, board, commands, ending, task }
+    Handle { reader, board, teller, ending, task }
 }
 
 impl Handle {
-    /// Tells the refresher something, which it hears once no refresh is in flight; false when it has ended.
+    /// See [`Teller::tell`].
     pub fn tell(&self, command: Command) -> bool {
-        self.commands.send(command).is_ok()
+        self.teller.tell(command)
+    }
+
+    /// A teller of its own for whoever is not to end it.
+    #[must_use]
+    pub fn teller(&self) -> Teller {
+        self.teller.clone()
     }
 
     /// Ends the refresher with the program; a refresh in flight, and the save of its answer, are finished first (R16).

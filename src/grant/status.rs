@@ -169,6 +169,12 @@ impl Status {
         }
     }
 
+    /// How many attempts have ended: whoever asks for a refresh waits until there is one more.
+    #[must_use]
+    pub fn attempts(&self) -> u64 {
+        self.totals.attempts.values().sum()
+    }
+
     /// Whether a token could be put on a request now: what /readyz asks.
     #[must_use]
     pub fn is_usable(&self, now: Moment) -> bool {

@@ -243,7 +243,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
-    use crate::login::Outcome;
+    use crate::login::{Code, Outcome};
 
     async fn listening() -> (Listener, u16) {
         let port = Port::bind(0, "/callback").await.unwrap();
@@ -290,7 +290,8 @@ mod tests {
             let answer = sent(port, &request).await;
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request:.60}: {answer}");
         }
-        let last = sent(port, &get_with("Sec-Fetch-Mode: navigate"));
+        let last = get_with("Sec-Fetch-Mode: navigate");
+        let last = sent(port, &last);
         let (code, _) = tokio::join!(
             async { (listener.answer().await, listener.finish(page::notice("t", "x")).await).0 },
             last
@@ -309,7 +310,7 @@ mod tests {
         });
         listener.answer().await.unwrap();
         assert!(!browser.is_finished(), "it waits for how it ends");
-        let error = LoginError::new(Outcome::Config, "store_unavailable", "It could not be stored.");
+        let error = LoginError::new(Outcome::Config, Code::StoreUnavailable, "It could not be stored.");
         listener.finish(page::failed(&error, "bearerd login")).await;
         let (first, second, last) = browser.await.unwrap();
         for redirect in [first, second] {

@@ -27,8 +27,8 @@ pub enum Order {
     Listen(Listener),
     /// Serve this connection.
     Carry(Socket),
-    /// Carry the requests that follow as this says.
-    Reload(Arc<Setup>),
+    /// Carry the requests that follow as this says; the sender is dropped once they are.
+    Reload(Arc<Setup>, mpsc::Sender<()>),
     /// Accept no more, let requests end for so long (`shutdown_grace`), then end. Told twice: end at once.
     Drain(Duration),
 }
@@ -166,7 +166,7 @@ impl Desk {
     fn obey(self: &Rc<Self>, order: Order) {
         match order {
             Order::Carry(socket) => self.serve(socket),
-            Order::Reload(setup) => self.reload(setup),
+            Order::Reload(setup, _taken) => self.reload(setup),
             Order::Listen(_) | Order::Drain(_) => {}
         }
     }

@@ -152,3 +152,53 @@ fn lines_are_coloured_when_asked_and_quiet_when_asked() {
     assert!(begin(&["run"]).lines().next().unwrap().starts_with('{'), "JSON where nobody watches");
     assert!(!begin(&["-q", "run"]).contains("started"));
 }
+
+/// Asks the admin listener for an action, as a command does.
+async fn act(admin: std::net::SocketAddr, path: &str) -> crate::support::raw::Reply {
+    let fields = "Host: localhost\r\nbearerd-action: 1\r\nContent-Length: 0";
+    Peer::connect(admin).await.ask(format!("POST /api/v1/{path} HTTP/1.1\r\n{fields}\r\n\r\n")).await
+}
+
+#[tokio::test]
+async fn a_refresh_a_reload_and_the_end_can_be_asked_for() {
+    let mut stage = Stage::of(strict(3600)).await;
+    stage.is("active").await;
+    let reply = act(stage.admin, "grants/default/refresh").await;
+    assert_eq!(reply.status(), 202);
+    let before = reply.json()["attempts"].as_u64().unwrap();
+    let refreshed = async {
+        loop {
+            let status: serde_json::Value =
+                serde_json::from_str(&text(stage.admin, "/api/v1/status").await).unwrap();
+            let grant = &status["grants"][0];
+            if grant["attempts"].as_u64().unwrap() > before {
+                return grant["history"][0].clone();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let attempt = Box::pin(in_time_or(|| stage.bearerd.log().join("\n"), refreshed)).await;
+    assert_eq!((&attempt["cause"], &attempt["outcome"]), (&"manual".into(), &"success".into()));
+
+    let good = std::fs::read_to_string(stage.home.path().join("proxy.toml")).unwrap();
+    stage.home.configure("listen = 7\n");
+    let reply = act(stage.admin, "reload").await;
+    let report = reply.json();
+    assert_eq!((reply.status(), &report["reloaded"]), (422, &false.into()), "{report}");
+    let sentence = report["sentence"].as_str().unwrap();
+    assert!(sentence.contains("proxy.toml:1") && !sentence.contains('\u{1b}'), "{sentence}");
+    assert_eq!(stage.get("/echo").await.status(), 200);
+    for (methods, status) in [("\"POST\"", 405), ("\"GET\"", 200), ("\"PUT\"", 405)] {
+        stage.home.configure(&good.replace("upstream = ", &format!("methods = [{methods}]\nupstream = ")));
+        let reply = act(stage.admin, "reload").await;
+        assert_eq!((reply.status(), &reply.json()["reloaded"]), (200, &true.into()));
+        assert_eq!(stage.get("/echo").await.status(), status, "it is in use by now");
+    }
+    stage.home.configure(&good.replacen("listen = \"127.0.0.1:0\"", "listen = \"[::1]:0\"", 1));
+    let sentence = act(stage.admin, "reload").await.json()["sentence"].clone();
+    assert!(sentence.as_str().unwrap().ends_with("at the next start only: listen."), "{sentence}");
+
+    assert_eq!(act(stage.admin, "stop").await.status(), 202);
+    assert_eq!(stage.bearerd.wait().await.code(), Some(0));
+    assert_eq!(stage.bearerd.events("stopped").len(), 1);
+}

@@ -33,6 +33,8 @@ use crate::token::{AccessToken, Binding, Publisher};
 pub enum Command {
     /// Refresh now, if the pace allows it.
     Refresh,
+    /// Look at the store, the seed and the secrets now: a person may have signed in or out.
+    Look,
     /// The configuration was read again: go on with these, and try again if a verdict stood in the way.
     Reconfigure(Box<Params>, Arc<dyn TokenEndpoint>),
 }
@@ -93,6 +95,8 @@ pub struct Refresher {
     cause: &'static str,
     /// Failures in a row.
     failures: u32,
+    /// What rests in the store, as it was last gone on with.
+    resting: Option<Resting>,
     /// What a verdict that needs a person rested on; when it changes, the verdict is asked for again.
     parked_on: Option<Inputs>,
     /// What the last attempt was made with.
@@ -108,9 +112,25 @@ pub struct Refresher {
 
 /// The token that readers have.
 struct Current {
+    /// Of the record that it came with.
+    lineage: String,
     obtained: Moment,
     expires: Moment,
     life: Duration,
+}
+
+/// A line of refresh tokens in the store: begun by a sign-in or a seed, ended by a sign-out or an export.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Resting {
+    lineage: String,
+    /// Whether a refresh token is there.
+    can_refresh: bool,
+}
+
+impl Resting {
+    fn of(record: &Record) -> Self {
+        Self { lineage: record.lineage.clone(), can_refresh: record.refresh_token.is_some() }
+    }
 }
 
 /// What an operator gives to an attempt: the seed, and all other secrets, as they were read for it.
@@ -152,6 +172,7 @@ impl Refresher {
             due: now,
             cause: "startup",
             failures: 0,
+            resting: None,
             parked_on: None,
             used: Used::default(),
             unread_seed: None,
@@ -185,6 +206,7 @@ impl Refresher {
     /// Publishes a later token that another process, or an earlier start, has left; whether there is one.
     async fn take_up_without_the_lock(&mut self) -> bool {
         let Ok(Some(record)) = self.store.peek().await else { return false };
+        self.resting = Some(Resting::of(&record));
         // If the record has not met the seed, an operator wants another line.
         let is_ours = self.used.seed.as_ref().is_none_or(|seed| record.seeds.contains(seed));
         let taken_up = self.params.identity().owns(&record) && is_ours && self.take_up(&record);
@@ -199,25 +221,28 @@ impl Refresher {
         let now = self.clock.now();
         let Some(saved) = record.access_token.as_ref() else { return false };
         let Some((obtained, expires)) = still_good(saved, now, &self.clock.boot_id()) else { return false };
-        // Only a later one: what rests may be older than what could not be saved. In one boot the boot clock tells, which
+        // Of one line only a later one: what rests may be older than what could not be saved. In one boot the boot clock tells, which
         // cannot be set.
         let is_of_this_boot = saved.boot_id == self.clock.boot_id();
         let when = |at: Moment| if is_of_this_boot { at.boot } else { at.wall };
-        if self.current.as_ref().is_some_and(|current| when(current.obtained) >= when(saved.obtained)) {
+        let is_no_older = |current: &Current| when(current.obtained) >= when(saved.obtained);
+        if self.current.as_ref().is_some_and(|has| has.lineage == record.lineage && is_no_older(has)) {
             return false;
         }
         // What is stored is the expiry as it counts; the life it came from was a little longer. By the wall clock: of an
         // earlier boot nothing else is left.
         let life = saved.expires.wall.saturating_sub(saved.obtained.wall);
         let saved = SavedToken { obtained, expires, ..saved.clone() };
-        self.publish(&saved, record.dpop_key.as_ref(), life)
+        self.publish(record, &saved, life)
     }
 
     /// Gives readers a token, and plans when to renew it; false where it can be none. One that was long on its way and has
     /// expired takes no good one's place.
-    fn publish(&mut self, saved: &SavedToken, key: Option<&DpopKey>, life: Duration) -> bool {
+    fn publish(&mut self, record: &Record, saved: &SavedToken, life: Duration) -> bool {
         let (obtained, expires) = (saved.obtained, saved.expires);
-        let Some(binding) = binding(saved, key).filter(|_| self.params.dpop.takes(saved.bound)) else {
+        let Some(binding) =
+            binding(saved, record.dpop_key.as_ref()).filter(|_| self.params.dpop.takes(saved.bound))
+        else {
             return false;
         };
         let now = self.clock.now();
@@ -227,10 +252,17 @@ impl Refresher {
             let Ok(token) = token else { return false };
             self.generation += 1;
             self.publisher.publish(token);
-            self.current = Some(Current { obtained, expires, life });
+            let lineage = record.lineage.clone();
+            self.current = Some(Current { lineage, obtained, expires, life });
         }
         self.plan_renewal();
         true
+    }
+
+    /// Takes the token from readers.
+    fn withdraw(&mut self) {
+        self.current = None;
+        self.publisher.withdraw();
     }
 
     /// Plans the renewal of the token that readers have.
@@ -279,7 +311,7 @@ impl Refresher {
                 if needs_a_person(error.class) {
                     // What was put in place while it was asked has not been tried; where it did not come to that, nobody
                     // knows what it was before.
-                    let now = self.inputs().await;
+                    let (now, _) = self.inputs().await;
                     let secrets = self.used.secrets.clone().or(now.given.secrets.clone());
                     self.parked_on = Some(Inputs { given: Used { secrets, ..self.used.clone() }, ..now });
                 }
@@ -338,6 +370,14 @@ fn binding(saved: &SavedToken, key: Option<&DpopKey>) -> Option<Binding> {
         return Some(Binding::None);
     }
     Some(Binding::Dpop(Arc::new(ProofKey::new(key?).ok()?)))
+}
+
+/// The record's access token as readers would have it, if it may be used now.
+#[must_use]
+pub fn at_rest(record: &Record, now: Moment, boot_id: &str) -> Option<AccessToken> {
+    let saved = record.access_token.as_ref()?;
+    let (_, expires) = still_good(saved, now, boot_id)?;
+    AccessToken::new(saved.text.clone(), binding(saved, record.dpop_key.as_ref())?, 0, expires).ok()
 }
 
 /// Whether only a person can help.

@@ -61,7 +61,7 @@ impl Refresher {
 
     fn publish_unsaved(&mut self, unsaved: &Unsaved) {
         if let Some(saved) = unsaved.record.access_token.as_ref().filter(|_| !unsaved.life.is_zero()) {
-            self.publish(saved, unsaved.record.dpop_key.as_ref(), unsaved.life);
+            self.publish(&unsaved.record, saved, unsaved.life);
         }
     }
 

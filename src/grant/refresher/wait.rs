@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::schedule;
-use super::{Command, Inputs, Refresher, Used};
+use super::{Command, Inputs, Refresher, Resting, Used};
 use crate::clock::{self, Moment, NAP};
 use crate::grant::Flow;
 use crate::secret::{Fingerprint, RefreshToken, Secret};
@@ -12,6 +12,10 @@ use crate::token::Wanted;
 
 /// We wake this much later, so that the moment has come when we look.
 const HAIR: Duration = Duration::from_millis(1);
+
+/// How often the store is looked at while a verdict stands: whoever has signed in is served at once. Every store there is
+/// is a small file, or memory.
+const WATCH: Duration = Duration::from_secs(1);
 
 /// Why a refresh is due before its time: an upstream doubts the token.
 const UPSTREAM_401: &str = "upstream_401";
@@ -22,18 +26,18 @@ impl Refresher {
         // A demand that cannot be served before its time is heard once; it lasts, and would keep us awake.
         let mut hears_demand = true;
         // A moment of its own: whoever wakes us in between does not put it off.
-        let mut look = self.clock.now().plus(NAP);
+        let mut look = self.next_look();
         loop {
             // What was asked during a refresh is one more refresh, however often, and not put off by one that is due.
             while let Ok(command) = self.commands.try_recv() {
-                self.obey(command);
+                self.obey(command, &mut look);
             }
             self.tend_unsaved().await;
             self.post();
             let now = self.clock.now();
             if look.has_come(now) {
                 self.look_for_news().await;
-                (look, hears_demand) = (now.plus(NAP), true);
+                (look, hears_demand) = (self.next_look(), true);
             }
             if self.is_ending() {
                 return false;
@@ -53,7 +57,7 @@ impl Refresher {
                         return false;
                     }
                 }
-                Some(command) = self.commands.recv() => self.obey(command),
+                Some(command) = self.commands.recv() => self.obey(command, &mut look),
                 wanted = self.publisher.wanted(), if hears_demand => match wanted {
                     Wanted::Doubt(_) => self.weigh_doubt(),
                     // Heard, and weighed above. It lasts as long as somebody waits, and is not listened to again before
@@ -73,8 +77,14 @@ impl Refresher {
         next.map(|moment| moment.remaining(now)).min().unwrap_or(NAP).min(NAP)
     }
 
-    fn obey(&mut self, command: Command) {
+    fn next_look(&self) -> Moment {
+        let pause = if self.parked_on.is_some() { WATCH } else { NAP };
+        self.clock.now().plus(pause)
+    }
+
+    fn obey(&mut self, command: Command, look: &mut Moment) {
         match command {
+            Command::Look => *look = self.clock.now(),
             Command::Refresh => self.plan(self.clock.now(), "manual"),
             Command::Reconfigure(params, endpoint) => {
                 let asks_alike = self.params.asks_like(&params);
@@ -111,14 +121,20 @@ impl Refresher {
         idle.then_some(from)
     }
 
-    /// Has a person put a new seed in place, or, while a verdict stands, a new secret or sign-in (R48)?
+    /// Has a person put a new seed in place, signed in or out, or, while a verdict stands, put a new secret there (R48)?
     async fn look_for_news(&mut self) {
-        let inputs = self.inputs().await;
+        let (inputs, rests) = self.inputs().await;
         let is_new = match &self.parked_on {
-            Some(parked_on) => *parked_on != inputs,
+            // Tokens that another process has got change what a refusal says of them; under another verdict they would have
+            // every process that shares the store ask in turn, each waking the next.
+            Some(parked_on) => {
+                parked_on.given != inputs.given
+                    || self.desk.stands_refused() && parked_on.rests != inputs.rests
+            }
             None => inputs.given.seed.is_some() && inputs.given.seed != self.used.seed,
         };
-        if is_new {
+        let is_another_line = rests.is_some_and(|record| self.is_another_line(&record));
+        if is_new || is_another_line {
             self.used.seed.clone_from(&inputs.given.seed);
             self.parked_on = self.parked_on.is_some().then_some(inputs);
             self.failures = 0;
@@ -126,8 +142,22 @@ impl Refresher {
         }
     }
 
-    /// What a verdict rests on, read anew.
-    pub(super) async fn inputs(&mut self) -> Inputs {
+    /// Whether the store holds another line than was gone on with: one that a person has begun, whose token is then taken
+    /// up under the lock, or ended, and then the token is used no more.
+    fn is_another_line(&mut self, record: &Record) -> bool {
+        let rests = Some(Resting::of(record));
+        if self.resting == rests || self.unsaved.is_some() {
+            return false;
+        }
+        self.resting = rests;
+        if self.needs_refresh_token() && record.refresh_token.is_none() && record.access_token.is_none() {
+            self.withdraw();
+        }
+        true
+    }
+
+    /// What a verdict rests on, read anew, and the record that rests.
+    pub(super) async fn inputs(&mut self) -> (Inputs, Option<Record>) {
         let references = self.params.secrets();
         let secrets = if references.is_empty() {
             None
@@ -144,10 +174,11 @@ impl Refresher {
             _ => self.seed().await.map(|seed| seed.fingerprint()),
         };
         let rests = self.store.peek().await.ok().flatten();
-        Inputs {
+        let inputs = Inputs {
             given: Used { seed, secrets, dpop_key: self.key_as_it_is().await },
             rests: rests.as_ref().map(what_rests),
-        }
+        };
+        (inputs, rests)
     }
 
     /// The configured seed, if there is one to be read; after the first start it may be gone.

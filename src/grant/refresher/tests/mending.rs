@@ -5,6 +5,10 @@ use super::*;
 const SOON: Duration = Duration::from_secs(16);
 
 impl Bench {
+    fn now(&self) -> Moment {
+        Clock::Test(self.clock.clone()).now()
+    }
+
     fn reseed(&self, seed: &str) {
         std::fs::write(self.seed.path(), format!("{seed}\n")).unwrap();
     }
@@ -127,6 +131,7 @@ async fn a_stored_token_older_than_the_stored_answer_does_not_displace_it() {
     // Older, and good for longer: an earlier save that a later one did not follow.
     let mut txn = bench.store.begin(SECOND).await.unwrap();
     let record = Record {
+        lineage: bench.rests().await.lineage,
         refresh_token: Some(RefreshToken::new("R2")),
         ..resting("older", START.minus(SECOND), 9000)
     };
@@ -195,4 +200,93 @@ async fn what_rests_is_taken_up_though_whoever_saved_it_keeps_the_lock() {
     bench.until("the second token", |bench| bench.handle.board.look().generation == 2).await;
     assert_eq!(bench.script.redeems(), 0, "the holder of the lock is the one to ask");
     drop(holder);
+}
+
+/// What a person's sign-in leaves in the store: another line, with an access token of 100 s.
+fn signed_in(before: &Record, now: Moment, token: &str) -> Record {
+    let saved = SavedToken {
+        text: AccessTokenText::new(token),
+        bound: false,
+        obtained: now,
+        expires: now.plus(SECOND * 98),
+        boot_id: Clock::Test(TestClock::starting_at(START)).boot_id(),
+    };
+    Record {
+        lineage: "of-the-sign-in".to_owned(),
+        generation: 0,
+        refresh_token: Some(RefreshToken::new("R9")),
+        access_token: Some(saved),
+        refused: None,
+        intent: None,
+        ..before.clone()
+    }
+}
+
+async fn put(bench: &Bench, record: Record) {
+    bench.store.begin(SECOND).await.unwrap().commit(record).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sign_in_under_a_verdict_is_taken_up_within_two_seconds_by_itself() {
+    let bench = Bench::new([REFUSED]);
+    bench.is(State::SignInRequired).await;
+    for _ in 0..20 {
+        tokio::time::sleep(SECOND).await;
+    }
+    assert_eq!(bench.script.redeems(), 1, "looking is not asking");
+    let record = signed_in(&bench.rests().await, bench.now(), "A9");
+    put(&bench, record).await;
+    tokio::time::sleep(SECOND * 2).await;
+    assert_eq!((bench.handle.board.look().state, bench.script.redeems()), (State::Active, 1));
+    assert!(bench.handle.reader.now().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_takes_up_a_sign_in_though_the_grant_is_well() {
+    let bench = Bench::new([ROTATED]);
+    bench.has_token().await;
+    tokio::time::sleep(SECOND).await;
+    assert!(bench.handle.tell(Command::Look));
+    tokio::time::sleep(SECOND).await;
+    let status = bench.handle.board.look();
+    assert_eq!((status.generation, bench.script.redeems()), (1, 1), "there is no news");
+
+    // Its token was there before ours: of another line, that counts for nothing.
+    let before = bench.now().minus(SECOND * 30);
+    put(&bench, signed_in(&bench.rests().await, before, "A9")).await;
+    bench.handle.tell(Command::Look);
+    tokio::time::sleep(SECOND / 2).await;
+    let status = bench.handle.board.look();
+    assert_eq!((status.generation, status.state, bench.script.redeems()), (2, State::Active, 1));
+    assert_eq!((status.obtained, bench.rests().await.lineage), (Some(before), "of-the-sign-in".to_owned()));
+
+    // Without an access token beside it, the refresh token is redeemed.
+    let record = signed_in(&bench.rests().await, before, "A9");
+    let record = Record { lineage: "another".to_owned(), access_token: None, ..record };
+    put(&bench, record).await;
+    bench.handle.tell(Command::Look);
+    bench.until("a redeem", |bench| bench.handle.board.look().generation == 3).await;
+    assert_eq!(bench.script.presented().last().unwrap(), "R9");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_withdraws_the_token_of_who_has_signed_out_and_no_other() {
+    for refused in [false, true] {
+        let bench = Bench::new([ROTATED, REFUSED]);
+        bench.has_token().await;
+        tokio::time::sleep(SECOND).await;
+        if refused {
+            bench.handle.tell(Command::Refresh);
+            bench.is(State::SignInRequired).await;
+            assert!(bench.handle.reader.now().is_ok(), "a verdict leaves the token while it lives");
+        }
+        let redeems = bench.script.redeems();
+        let record = Record { refresh_token: None, access_token: None, ..bench.rests().await };
+        put(&bench, record).await;
+        bench.handle.tell(Command::Look);
+        bench.until("no token", |bench| bench.handle.reader.now().is_err()).await;
+        bench.is(State::SignInRequired).await;
+        assert_eq!((bench.code(), bench.script.redeems()), ("no_grant", redeems), "{refused}");
+        assert_eq!(bench.handle.board.look().expires, None);
+    }
 }

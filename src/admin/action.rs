@@ -1,0 +1,237 @@
+//! What people may have done: by a command, or by a form of the status page; never by another site's page.
+//!
+//! A page of another origin is turned away by the guard. What it could send beside it, a form, lacks the header, which no
+//! form can carry, and the token, which no other page can read.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, LOCATION};
+use http::request::Parts;
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Body;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::answer::{self, problem};
+use super::server::Patience;
+use super::{Grant, Overview};
+use crate::grant::refresher::Command;
+use crate::secret::random_hex;
+
+/// The header that a command sends with `1`, and no form can.
+const HEADER: &str = "bearerd-action";
+
+/// The longest body that is read; what is needed of one is a token.
+const LONGEST: usize = 16 * 1024;
+
+/// What became of a reload: a sentence, whether the new configuration is in use or not.
+pub type Reloaded = Result<String, String>;
+
+/// What the program does when people ask for it, filled by its composition.
+#[derive(Clone)]
+pub struct Actions {
+    /// What a form of the page has to show; another one in each process.
+    token: Arc<str>,
+    /// Reads the configuration again, and tells what became of it.
+    reload: Arc<dyn Fn(oneshot::Sender<Reloaded>) + Send + Sync>,
+    /// Lets requests end, then ends; asked a second time, at once.
+    stop: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Actions {
+    /// With a form token of their own.
+    #[must_use]
+    pub fn new(
+        reload: impl Fn(oneshot::Sender<Reloaded>) + Send + Sync + 'static,
+        stop: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        Self { token: random_hex(16).into(), reload: Arc::new(reload), stop: Arc::new(stop) }
+    }
+
+    /// What the forms of the page carry.
+    pub(super) fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Whether a form's body shows the token.
+    fn knows(&self, body: &[u8]) -> bool {
+        let shown = body.split(|byte| *byte == b'&').find_map(|pair| pair.strip_prefix(b"token="));
+        shown.is_some_and(|shown| verify_slices_are_equal(shown, self.token.as_bytes()).is_ok())
+    }
+}
+
+impl fmt::Debug for Actions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Actions").finish_non_exhaustive()
+    }
+}
+
+/// What a path asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action<'a> {
+    /// A refresh of this grant, now.
+    Refresh(&'a str),
+    /// A look at what this grant's operator has put in place.
+    Look(&'a str),
+    /// The configuration, read again.
+    Reload,
+    /// The end.
+    Stop,
+}
+
+impl<'a> Action<'a> {
+    /// The action at `path`.
+    pub(super) fn at(path: &'a str) -> Option<Self> {
+        let path = path.strip_prefix("/api/v1/")?;
+        let of_grant = path.strip_prefix("grants/").and_then(|rest| rest.split_once('/'));
+        match (path, of_grant) {
+            ("reload", _) => Some(Self::Reload),
+            ("stop", _) => Some(Self::Stop),
+            (_, Some((grant, "refresh"))) => Some(Self::Refresh(grant)),
+            (_, Some((grant, "look"))) => Some(Self::Look(grant)),
+            _ => None,
+        }
+    }
+}
+
+/// Does what is asked, if it may be; the guard has admitted the request.
+pub(super) async fn act<B>(
+    overview: &Overview,
+    action: Action<'_>,
+    head: &Parts,
+    body: B,
+    patience: &Patience,
+) -> Response<Bytes>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let body = match Limited::new(body, LONGEST).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => {
+            return problem(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "An action needs no such body.");
+        }
+        Err(_broken) => return problem(StatusCode::BAD_REQUEST, "malformed", "The body did not come whole."),
+    };
+    let is_form = has(head, CONTENT_TYPE.as_str(), |value| {
+        value.as_bytes().to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded")
+    });
+    let by_form = is_form && overview.actions.knows(&body);
+    if !by_form && !has(head, HEADER, |value| value == "1") {
+        let sentence = "An action needs the header `bearerd-action: 1`, or the token of a status page that this very process \
+                        has shown: load the page again.";
+        return problem(StatusCode::FORBIDDEN, "action_not_allowed", sentence);
+    }
+    patience.is_needed();
+    match done(overview, action).await {
+        Ok((status, _)) if by_form && status.is_success() => {
+            let mut back = answer::bare(StatusCode::SEE_OTHER);
+            back.headers_mut().insert(LOCATION, HeaderValue::from_static("/"));
+            back
+        }
+        Ok((status, told)) => answer::json(status, &told),
+        Err(Refusal { status, code, sentence }) => problem(status, code, &sentence),
+    }
+}
+
+fn has(head: &Parts, name: &str, is: impl FnOnce(&HeaderValue) -> bool) -> bool {
+    let mut values = head.headers.get_all(name).iter();
+    matches!((values.next(), values.next()), (Some(value), None) if is(value))
+}
+
+/// Why nothing was done.
+struct Refusal {
+    status: StatusCode,
+    code: &'static str,
+    sentence: String,
+}
+
+/// What was done, or why nothing was.
+async fn done(overview: &Overview, action: Action<'_>) -> Result<(StatusCode, Value), Refusal> {
+    match action {
+        Action::Refresh(name) => {
+            let grant = grant(overview, name)?;
+            // Before it is told: an attempt that ends in between may be the one that is asked for.
+            let attempts = grant.board.look().attempts();
+            tell(grant, Command::Refresh)?;
+            Ok((StatusCode::ACCEPTED, json!({ "grant": name, "attempts": attempts })))
+        }
+        Action::Look(name) => {
+            tell(grant(overview, name)?, Command::Look)?;
+            Ok((StatusCode::ACCEPTED, json!({ "grant": name })))
+        }
+        Action::Reload => {
+            let (asker, told) = oneshot::channel();
+            (overview.actions.reload)(asker);
+            match told.await {
+                Ok(Ok(sentence)) => Ok((StatusCode::OK, json!({ "reloaded": true, "sentence": sentence }))),
+                Ok(Err(sentence)) => {
+                    let told = json!({ "reloaded": false, "code": "config_rejected", "sentence": sentence });
+                    Ok((StatusCode::UNPROCESSABLE_ENTITY, told))
+                }
+                Err(_nobody_answers) => Err(stopping()),
+            }
+        }
+        Action::Stop => {
+            (overview.actions.stop)();
+            let sentence = "Requests are let to an end, then bearerd ends.";
+            Ok((StatusCode::ACCEPTED, json!({ "sentence": sentence })))
+        }
+    }
+}
+
+fn grant<'a>(overview: &'a Overview, name: &str) -> Result<&'a Grant, Refusal> {
+    let found = overview.grants.iter().find(|grant| grant.name.as_str() == name);
+    found.ok_or_else(|| {
+        let names: Vec<_> = overview.grants.iter().map(|grant| format!("`{}`", grant.name)).collect();
+        let sentence = format!("There is no grant `{}`; there is {}.", name.escape_debug(), names.join(", "));
+        Refusal { status: StatusCode::NOT_FOUND, code: "no_such_grant", sentence }
+    })
+}
+
+fn tell(grant: &Grant, command: Command) -> Result<(), Refusal> {
+    if grant.teller.tell(command) { Ok(()) } else { Err(stopping()) }
+}
+
+fn stopping() -> Refusal {
+    let sentence = "bearerd is about to end.".to_owned();
+    Refusal { status: StatusCode::SERVICE_UNAVAILABLE, code: "stopping", sentence }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_action_is_found_by_its_whole_path() {
+        for (path, action) in [
+            ("/api/v1/grants/crm/refresh", Some(Action::Refresh("crm"))),
+            ("/api/v1/grants/default/look", Some(Action::Look("default"))),
+            ("/api/v1/reload", Some(Action::Reload)),
+            ("/api/v1/stop", Some(Action::Stop)),
+            ("/api/v1/stop/", None),
+            ("/api/v1/grants/crm", None),
+            ("/api/v1/grants/a/b/refresh", None),
+            ("/api/v1/refresh", None),
+            ("/stop", None),
+        ] {
+            assert_eq!(Action::at(path), action, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_form_shows_the_token_whole_and_alone() {
+        let actions = Actions::new(|_| {}, || {});
+        let token = actions.token.to_string();
+        assert!(actions.knows(format!("token={token}").as_bytes()));
+        assert!(actions.knows(format!("a=b&token={token}&c").as_bytes()));
+        for body in ["", "token=", &token, &format!("token={token}0"), &format!("x=1&tokens={token}")] {
+            assert!(!actions.knows(body.as_bytes()), "{body}");
+        }
+        assert!(!Actions::new(|_| {}, || {}).knows(format!("token={token}").as_bytes()), "another process's");
+    }
+}
