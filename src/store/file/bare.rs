@@ -11,6 +11,9 @@ use super::lock::Locked;
 use super::place::Place;
 use super::{StoreError, aside, lock, probe, read, recover, write};
 
+/// The bytes of what rests in the place, if anything does.
+pub(in crate::store) type Placed = Option<Zeroizing<Vec<u8>>>;
+
 /// The place, with its lock held.
 pub(in crate::store) struct Bare {
     locked: Locked,
@@ -34,7 +37,7 @@ impl Bare {
     }
 
     /// What rests here.
-    pub(in crate::store) fn read(&self) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+    pub(in crate::store) fn read(&self) -> Result<Placed, StoreError> {
         Ok(read::open(&self.locked.files)?.map(|found| found.bytes))
     }
 
@@ -68,7 +71,7 @@ impl Bare {
 }
 
 /// What rests in a place, without the lock, and where that is.
-pub(in crate::store) fn peek(place: &Place) -> Result<(PathBuf, Option<Zeroizing<Vec<u8>>>), StoreError> {
+pub(in crate::store) fn peek(place: &Place) -> Result<(PathBuf, Placed), StoreError> {
     let files = place.find()?;
     let found = read::open(&files)?.map(|found| found.bytes);
     Ok((files.record, found))

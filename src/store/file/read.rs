@@ -34,7 +34,7 @@ pub(super) fn peek(place: &Place) -> Result<Option<Record>, StoreError> {
     let keys = place.keys()?;
     let files = place.find()?;
     let Some(found) = open(&files)? else { return Ok(None) };
-    keys.decode(&found.bytes).map(Some).or_else(|unreadable| Err(why_unread(&files.record, unreadable)))
+    keys.decode(&found.bytes).map(Some).map_err(|unreadable| why_unread(&files.record, unreadable))
 }
 
 /// The record under the lock.
@@ -43,7 +43,7 @@ pub(super) fn record(Locked { files, keys, .. }: &Locked) -> Result<Option<Recor
     if found.opened_to_group {
         found.file.set_permissions(Permissions::from_mode(0o600)).doing("chmod 600", &files.record)?;
     }
-    keys.decode(&found.bytes).map(Some).or_else(|unreadable| Err(why_unread(&files.record, unreadable)))
+    keys.decode(&found.bytes).map(Some).map_err(|unreadable| why_unread(&files.record, unreadable))
 }
 
 /// What is wrong with a record that is none; what is whole, and only not to be read here, is refused and stays.

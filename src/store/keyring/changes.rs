@@ -51,7 +51,7 @@ impl Changes {
             }
             Err(Trouble::Damaged { why, kept: Some(record) }) => {
                 it.kept = Some(Stamp::of(&record));
-                it.resting = Some(record);
+                it.resting = Some(*record);
                 let mark = it.encoded(None, it.intent())?;
                 it.bare.set_aside(Some(&mark))?;
                 let path = it.bare.path().display();
@@ -93,7 +93,7 @@ impl Changes {
 
     /// Puts a mark in the place; durable once `Ok`.
     fn mark(&self, coming: Option<Stamp>, intent: Option<Intent>) -> Result<(), StoreError> {
-        self.bare.replace(&*self.encoded(coming, intent)?)
+        self.bare.replace(&self.encoded(coming, intent)?)
     }
 
     fn write(&self, record: &Record) -> Result<(), StoreError> {

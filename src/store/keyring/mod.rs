@@ -122,7 +122,9 @@ impl KeyringStore {
             |discord: Discord| file::refused(path, discord.why(&path.display().to_string(), &entry.name()));
         let placed = match placed.map(Placed::decode).transpose() {
             Ok(placed) => placed,
-            Err(Unreadable::Damaged(why)) => return Err(Trouble::Damaged { why, kept: kept(entry)? }),
+            Err(Unreadable::Damaged(why)) => {
+                return Err(Trouble::Damaged { why, kept: kept(entry)?.map(Box::new) });
+            }
             Err(unreadable) => return Err(file::why_unread(path, unreadable).into()),
         };
         decide(placed, &entry.name(), kept(entry)?).map_err(|discord| refused(discord).into())
@@ -215,7 +217,7 @@ enum Trouble {
     /// What is in the place is damaged; this is in the entry.
     Damaged {
         why: String,
-        kept: Option<Record>,
+        kept: Option<Box<Record>>,
     },
     Other(StoreError),
 }
