@@ -36,6 +36,7 @@ impl FlowKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StoreKind {
     File,
+    Keyring,
     Memory,
 }
 
@@ -77,8 +78,9 @@ choice! { Algorithm {
 
 choice! { StoreKind {
     "file" => Self::File,
+    "keyring" => Self::Keyring,
     "memory" => Self::Memory,
-} later ["kubernetes", "keyring"] }
+} later ["kubernetes"] }
 
 choice! { OnUnauthorized {
     "replay" => Self::Replay,
