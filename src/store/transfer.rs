@@ -73,6 +73,7 @@ pub fn decode(bytes: &[u8]) -> Result<Export, String> {
         Unreadable::Damaged(why) => format!("it is no whole export: {why}"),
         Unreadable::Newer(version) => format!("it is of form {version}, written by a newer bearerd"),
         Unreadable::Sealed(why) => why,
+        Unreadable::InKeyring(_) => "it only says where a record rests".to_owned(),
     };
     let head: Head = serde_json::from_slice(bytes).map_err(|error| told(record::damaged(error)))?;
     match head {

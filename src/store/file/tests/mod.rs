@@ -1,7 +1,7 @@
 //! What the file store promises beyond what every store does.
 
 mod crashes;
-pub(super) mod faults;
+pub(in crate::store) mod faults;
 mod full_disks;
 mod places;
 mod sealing;
