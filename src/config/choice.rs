@@ -35,6 +35,7 @@ impl FlowKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StoreKind {
     File,
+    Keyring,
     Memory,
 }
 
@@ -70,8 +71,9 @@ choice! { Algorithm {
 
 choice! { StoreKind {
     "file" => Self::File,
+    "keyring" => Self::Keyring,
     "memory" => Self::Memory,
-} later ["kubernetes", "keyring"] }
+} later ["kubernetes"] }
 
 choice! { OnUnauthorized {
     "replay" => Self::Replay,

@@ -299,7 +299,7 @@ group! {
     /// `[store]`.
     Store in "store" {
         kind: StoreKind = "\"file\"",
-            "\"file\", or \"memory\", which forgets everything at the end.";
+            "\"file\", \"keyring\" (the desktop's, if built in), or \"memory\", which forgets everything at the end.";
         path: PathBuf = "",
             "By default state.json in $STATE_DIRECTORY, $XDG_STATE_HOME/bearerd or, for root, /var/lib/bearerd.";
         allow_network_fs: bool = "false",
