@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use self::desk::Desk;
+use self::key::Ready;
 use self::unsaved::Unsaved;
 use super::endpoint::TokenEndpoint;
 use super::error::{Class, RefreshError};
@@ -24,7 +25,6 @@ use super::schedule::{self, Bucket};
 use super::status::Board;
 use super::{Flow, Params};
 use crate::clock::{Clock, Moment};
-use crate::dpop::ProofKey;
 use crate::secret::{DpopKey, Fingerprint};
 use crate::store::{Record, SavedToken, Store};
 use crate::token::{AccessToken, Binding, Publisher};
@@ -91,6 +91,8 @@ pub struct Refresher {
     /// When to try next, and why.
     due: Moment,
     cause: &'static str,
+    /// The key that tokens are bound to.
+    ready: Ready,
     /// Failures in a row.
     failures: u32,
     /// What a verdict that needs a person rested on; when it changes, the verdict is asked for again.
@@ -151,6 +153,7 @@ impl Refresher {
             unsaved: None,
             due: now,
             cause: "startup",
+            ready: Ready::default(),
             failures: 0,
             parked_on: None,
             used: Used::default(),
@@ -217,7 +220,8 @@ impl Refresher {
     /// expired takes no good one's place.
     fn publish(&mut self, saved: &SavedToken, key: Option<&DpopKey>, life: Duration) -> bool {
         let (obtained, expires) = (saved.obtained, saved.expires);
-        let Some(binding) = binding(saved, key).filter(|_| self.params.dpop.takes(saved.bound)) else {
+        let binding = self.binding(saved, key).filter(|_| self.params.dpop.takes(saved.bound));
+        let Some(binding) = binding else {
             return false;
         };
         let now = self.clock.now();
@@ -231,6 +235,14 @@ impl Refresher {
         }
         self.plan_renewal();
         true
+    }
+
+    /// What a token needs beside it; none where it is bound to a key that is not there.
+    fn binding(&mut self, saved: &SavedToken, key: Option<&DpopKey>) -> Option<Binding> {
+        if !saved.bound {
+            return Some(Binding::None);
+        }
+        Some(Binding::Dpop(self.ready.key(key?).ok()?))
     }
 
     /// Plans the renewal of the token that readers have.
@@ -330,14 +342,6 @@ enum Done {
     Adopted,
     /// A new access token, and a new refresh token that could not be saved yet.
     Unsaved { status: u16 },
-}
-
-/// What a token needs beside it; none where it is bound to a key that is not there.
-fn binding(saved: &SavedToken, key: Option<&DpopKey>) -> Option<Binding> {
-    if !saved.bound {
-        return Some(Binding::None);
-    }
-    Some(Binding::Dpop(Arc::new(ProofKey::new(key?).ok()?)))
 }
 
 /// Whether only a person can help.
