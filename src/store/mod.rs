@@ -23,6 +23,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use self::file::{is_at, sync_folder};
+
+/// No record is larger, however it is written.
+pub const LARGEST: u64 = file::LARGEST;
 use crate::clock::Moment;
 use crate::secret::{AccessTokenText, DpopKey, Fingerprint, RefreshToken, Secret};
 use crate::token::GrantName;

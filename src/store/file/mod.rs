@@ -38,7 +38,7 @@ pub use self::disk::{Step, Watch};
 pub(crate) use self::disk::{is_at, sync_folder};
 pub(super) use self::place::Place;
 pub(super) use self::probe::{PATIENCE as PROBE_PATIENCE, with_cure};
-pub(super) use self::read::why_unread;
+pub(super) use self::read::{LARGEST, why_unread};
 use self::write::Held;
 use super::held::{HeldTxn, blocking};
 use super::seal::Seal;

@@ -19,8 +19,10 @@ pub(super) const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed
 /// Opening a pipe or a device must not wait for its other end.
 const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 
-/// No record comes near: a refresh token, an access token and a few names.
-pub(super) const LARGEST: u64 = 1024 * 1024;
+/// Nothing larger is read: a wrong path (a log, a disk image) ends here. A record is smaller, for it has two tokens at most,
+/// each out of an answer of at most 1 MiB, and a character of those takes six bytes in JSON, at worst, and a third more
+/// when sealed: 16 MiB, and a few names.
+pub(in crate::store) const LARGEST: u64 = 24 * 1024 * 1024;
 
 /// The bytes of a record, and the file to close to others if it must be.
 pub(super) struct Found {

@@ -5,6 +5,7 @@ pub(in crate::store) mod faults;
 mod full_disks;
 mod places;
 mod sealing;
+mod sizes;
 
 use std::path::Path;
 use std::sync::Arc;
