@@ -162,6 +162,22 @@ fn rest(home: &Home, record: &str) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
+#[tokio::test]
+async fn what_cannot_be_stored_is_told_on_the_page_too() {
+    let server = strict(|options| options);
+    let home = home(&server, "");
+    let text = std::fs::read_to_string(home.path().join("proxy.toml")).unwrap();
+    home.write("proxy.toml", &text.replace("/state.json", "/store/state.json"));
+    let mut program = login(&home, &["--no-browser"]).keeps_secrets_of(&server);
+    let url = browser::printed_url(&program, &server).await;
+    let store = home.path().join("store");
+    std::fs::remove_dir_all(&store).unwrap();
+    std::fs::write(&store, "in the way").unwrap();
+    let page = browser::open(&url).await.callback().get().await.text();
+    assert!(page.contains("Not signed in") && page.contains("store_unavailable"), "{page}");
+    assert_eq!(program.wait().await.code(), Some(78));
+}
+
 fn resting(server: &AuthorizationServer, token: &str) -> String {
     serde_json::json!({
         "version": 1, "lineage": "line", "generation": 7, "issuer": server.issuer(), "client_id": "app",
