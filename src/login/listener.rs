@@ -107,8 +107,9 @@ impl Listener {
         let _ = self.last_page.send(Some(page));
         if self.desk.is_taken.load(Ordering::Relaxed) {
             let mut shown = self.shown.subscribe();
-            let _in_time =
-                tokio::time::timeout_at(clock::in_(LAST_PAGE), shown.wait_for(|shown| *shown)).await;
+            // What is waited for is let go of at once: it is a lock, which whoever shows the page again would wait for.
+            let shown = async { shown.wait_for(|shown| *shown).await.is_ok() };
+            let _in_time = tokio::time::timeout_at(clock::in_(LAST_PAGE), shown).await;
             // It was handed to the connection; what is left is to write it.
             tokio::time::sleep_until(clock::in_(Duration::from_millis(100))).await;
         }
@@ -202,7 +203,7 @@ impl Desk {
         }
         // Whoever comes a second time learns the same.
         let mut page = self.page.clone();
-        let _ended = page.wait_for(Option::is_some).await;
+        let _ended = page.wait_for(Option::is_some).await.is_ok();
         let mut answer = dressed(StatusCode::SEE_OTHER, String::new());
         if let Ok(done) = HeaderValue::from_str(&self.done) {
             answer.headers_mut().insert(header::LOCATION, done);
