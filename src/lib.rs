@@ -22,6 +22,8 @@
 //! | what ready means, what is measured | [`admin`], [`metrics`] |
 //! | who starts what | [`app`] |
 //! | what is guaranteed, and what cannot be | [`manual::guarantees`] |
+//! | what a code means, and what to do | [`manual::codes`] |
+//! | how to begin, and all the rest of the manual | [`manual`] |
 
 pub mod admin;
 pub mod app;
