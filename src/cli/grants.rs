@@ -5,17 +5,13 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::{Common, Exit, Failure};
 use crate::config::{Config, Flags};
-use crate::grant::lineage;
+use crate::grant::sign_out;
 use crate::grant::{Flow, Params};
-use crate::store::{self, Store, StoreError, Txn, transfer};
+use crate::store::{self, Store, StoreError, Txn};
 use crate::token::GrantName;
-
-/// From the longest token request of a running bearerd to the end of its save.
-const SLACK: Duration = Duration::from_secs(5);
 
 /// A grant, and where it rests.
 pub(super) struct Grant {
@@ -48,20 +44,7 @@ impl Grant {
 
     /// The store's lock, which a running bearerd may have for as long as a refresh takes.
     pub(super) async fn lock(&self) -> Result<Box<dyn Txn>, Failure> {
-        let patience = self.params.timeout + SLACK;
-        let begun = self.store.begin(patience).await;
-        if let Err(StoreError::Corrupt { aside: Some(_), .. }) = &begun {
-            // It was set aside. Before anybody takes the configured seed for the first, something stands in its place.
-            self.stand_in(patience).await.map_err(|error| unusable_store(&error))?;
-        }
-        begun.map_err(|error| unusable_store(&error))
-    }
-
-    async fn stand_in(&self, patience: Duration) -> Result<(), StoreError> {
-        let Flow::RefreshToken { seed } = &self.params.flow else { return Ok(()) };
-        let seed = seed.as_ref().and_then(|reference| reference.read_refresh_token().ok());
-        let mut txn = self.store.begin(patience).await?;
-        transfer::stand_in(&mut txn, lineage::after_damage(&self.params.identity(), seed.as_ref())).await
+        sign_out::lock(&self.params, self.store.as_ref()).await.map_err(|error| unusable_store(&error))
     }
 }
 

@@ -14,6 +14,7 @@ mod export;
 mod grants;
 mod healthcheck;
 mod import;
+mod logout;
 mod orders;
 mod refresh;
 mod run;
@@ -89,6 +90,8 @@ enum Verb {
     Check(Box<Flags>),
     /// Show how the running bearerd's grants are
     Status(Box<status::Arguments>),
+    /// Have the server revoke the refresh token, and erase it here
+    Logout(Box<logout::Arguments>),
     /// Get a new access token now
     Refresh(Box<refresh::Arguments>),
     /// Wait until the running bearerd has a usable token for every route
@@ -163,6 +166,7 @@ fn perform(Command { common, verb }: Command) -> Result<Exit, Failure> {
         Verb::Run(flags) => run::run(&common, *flags),
         Verb::Check(flags) => check::check(&common, *flags),
         Verb::Status(arguments) => status::status(&common, *arguments),
+        Verb::Logout(arguments) => logout::logout(&common, *arguments),
         Verb::Refresh(arguments) => refresh::refresh(&common, *arguments),
         Verb::Wait(arguments) => wait::wait(&common, *arguments),
         Verb::Reload(arguments) => orders::reload(&common, *arguments),

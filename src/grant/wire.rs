@@ -5,6 +5,7 @@
 
 mod life;
 mod metadata;
+mod revocation;
 mod told;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use serde_json::Value;
 
 use self::life::{Life, life};
 pub use self::metadata::{Endpoints, Metadata, is_trustworthy, read_metadata};
+pub use self::revocation::read_revocation;
 use self::told::Secrets;
 pub use self::told::Told;
 use super::Dpop;

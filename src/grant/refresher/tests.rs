@@ -305,6 +305,7 @@ fn resting(text: &str, obtained: Moment, life: u64) -> Record {
         intent: None,
         refused: None,
         exported: None,
+        signed_out: None,
     }
 }
 

@@ -12,6 +12,8 @@ pub(crate) enum Endpoint {
     Discovery,
     /// The token endpoint.
     Token,
+    /// Where tokens are given up.
+    Revocation,
     /// Anything else.
     Other,
 }
@@ -105,6 +107,12 @@ impl Exchange {
     /// Whether nothing more will happen to it.
     pub(crate) fn has_ended(&self) -> bool {
         matches!(self.stage, Stage::Answered | Stage::Broken | Stage::Abandoned)
+    }
+
+    /// Whether it gave a token up.
+    #[cfg(test)]
+    pub(crate) fn is_revocation(&self) -> bool {
+        self.endpoint == Endpoint::Revocation && self.head.method() == "POST"
     }
 
     /// Whether it asked the token endpoint for a token.

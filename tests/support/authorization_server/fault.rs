@@ -58,6 +58,7 @@ pub(super) struct Faults {
     once: VecDeque<(Fault, Phase)>,
     lasting: Option<(Fault, Phase)>,
     discovery: Option<Fault>,
+    revocation: Option<(Fault, Phase)>,
 }
 
 impl Faults {
@@ -73,11 +74,16 @@ impl Faults {
         self.discovery = Some(fault);
     }
 
+    pub(super) fn revocation(&mut self, fault: Fault, phase: Phase) {
+        self.revocation = Some((fault, phase));
+    }
+
     /// The fault for the next request; one that is due once goes first.
     pub(super) fn next(&mut self, endpoint: Endpoint) -> Option<(Fault, Phase)> {
         match endpoint {
             Endpoint::Token => self.once.pop_front().or(self.lasting),
             Endpoint::Discovery => self.discovery.map(|fault| (fault, Phase::BeforeProcessing)),
+            Endpoint::Revocation => self.revocation,
             Endpoint::Other => None,
         }
     }

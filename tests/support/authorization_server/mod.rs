@@ -225,6 +225,17 @@ impl AuthorizationServer {
         self.shared.change(|state| state.faults.discovery(fault));
     }
 
+    /// Every revocation meets this fault until the server is healed.
+    pub(crate) fn fault_revocation(&self, fault: Fault, phase: Phase) {
+        self.shared.change(|state| state.faults.revocation(fault, phase));
+    }
+
+    /// Every token that was given up, or was to be.
+    #[cfg(test)]
+    pub(crate) fn revocations(&self) -> Vec<Exchange> {
+        self.requests().into_iter().filter(Exchange::is_revocation).collect()
+    }
+
     /// No faults from now on, answers as they are meant, and what hangs goes on.
     pub(crate) fn heal(&self) {
         self.shared.change(|state| {
@@ -288,8 +299,9 @@ impl AuthorizationServer {
     /// Every secret of it that a client has seen: what was presented and issued so far, and the clients' own.
     #[cfg(test)] // the playground shows, and keeps nothing from anybody
     pub(crate) fn secrets(&self) -> Vec<String> {
-        let told = self.redeems().into_iter().flat_map(|exchange| {
-            let given = ["refresh_token", "client_assertion", "assertion", "subject_token", "actor_token"];
+        let told = self.redeems().into_iter().chain(self.revocations()).flat_map(|exchange| {
+            let given =
+                ["refresh_token", "token", "client_assertion", "assertion", "subject_token", "actor_token"];
             let given = given.map(|name| exchange.parameter(name).map(str::to_owned));
             given
                 .into_iter()

@@ -13,6 +13,8 @@ use crate::support::random;
 
 /// Where tokens are to be had.
 pub(super) const TOKEN: &str = "/token";
+/// Where they are given up.
+pub(super) const REVOKE: &str = "/revoke";
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -29,8 +31,8 @@ pub(super) fn answer(shared: &Shared, request: &Request<'_>) -> Processed {
         }
         ("POST", TOKEN) => with_nonce(shared, token(shared, request)),
         ("POST", "/introspect") => introspect(shared, request).into(),
-        ("POST", "/revoke") => revoke(shared, request).into(),
-        (_, TOKEN | "/introspect" | "/revoke") => Answer::new(405, "").with("Allow", "POST").into(),
+        ("POST", REVOKE) => revoke(shared, request).into(),
+        (_, TOKEN | "/introspect" | REVOKE) => Answer::new(405, "").with("Allow", "POST").into(),
         _ => Answer::new(404, "no such page\n").with("Content-Type", "text/plain").into(),
     }
 }
@@ -64,7 +66,7 @@ fn metadata(shared: &Shared) -> Value {
         "issuer": shared.issuer,
         "token_endpoint": at(TOKEN),
         "introspection_endpoint": at("/introspect"),
-        "revocation_endpoint": at("/revoke"),
+        "revocation_endpoint": at(REVOKE),
         "grant_types_supported": ["refresh_token", "client_credentials", JWT_BEARER, TOKEN_EXCHANGE],
         "response_types_supported": [],
         "token_endpoint_auth_methods_supported": [

@@ -23,7 +23,8 @@ use crate::support::http::{Answer, Head};
 /// Where tokens are to be had.
 pub(super) const TOKEN: &str = "/oauth2/token";
 
-const REVOKE: &str = "/oauth2/revoke";
+/// Where they are given up.
+pub(super) const REVOKE: &str = "/oauth2/revoke";
 const USERINFO: &str = "/oauth2/userinfo";
 
 /// Answers one request.
