@@ -19,10 +19,12 @@
 //! | what a key of proxy.toml means | [`config`], and the file itself |
 //! | what ready means, what is measured | [`admin`], [`metrics`] |
 //! | who starts what | [`app`] |
+//! | what `check --online` asks | [`checking`] |
 //! | what is guaranteed, and what cannot be | [`manual::guarantees`] |
 
 pub mod admin;
 pub mod app;
+pub mod checking;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -87,7 +87,7 @@ enum Verb {
     /// Carry requests until told to stop
     Run(Box<Flags>),
     /// Say whether the configuration is good, and what it does
-    Check(Box<Flags>),
+    Check(Box<check::Arguments>),
     /// Show how the running bearerd's grants are
     Status(Box<status::Arguments>),
     /// Have the server revoke the refresh token, and erase it here
@@ -164,7 +164,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn perform(Command { common, verb }: Command) -> Result<Exit, Failure> {
     match verb {
         Verb::Run(flags) => run::run(&common, *flags),
-        Verb::Check(flags) => check::check(&common, *flags),
+        Verb::Check(arguments) => check::check(&common, *arguments),
         Verb::Status(arguments) => status::status(&common, *arguments),
         Verb::Logout(arguments) => logout::logout(&common, *arguments),
         Verb::Refresh(arguments) => refresh::refresh(&common, *arguments),

@@ -110,6 +110,15 @@ pub trait Store: Send + Sync {
     /// When the store cannot be written; the program then does not start (exit 78).
     fn probe(&self) -> Pending<'_, Result<(), StoreError>>;
 
+    /// Finds out the same as far as that can be done beside a program that keeps its record here, by another user perhaps:
+    /// the record and its lock are left alone.
+    ///
+    /// # Errors
+    /// As [`Store::probe`], and when what rests cannot be read.
+    fn inspect(&self) -> Pending<'_, Result<(), StoreError>> {
+        self.probe()
+    }
+
     /// Names the place for people, as in `file /var/lib/bearerd/state.json`.
     fn place(&self) -> String;
 }

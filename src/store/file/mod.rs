@@ -15,6 +15,7 @@
 //! With an `encryption_key` every copy of the record, in whichever of these files, is sealed ([`super::seal`]).
 
 mod disk;
+mod inspect;
 mod lock;
 mod place;
 mod probe;
@@ -121,6 +122,11 @@ impl Store for FileStore {
             blocking(move || probe::run(&locked, &disk).map_err(|error| probe::with_cure(error, &place)))
                 .await
         })
+    }
+
+    fn inspect(&self) -> Pending<'_, Result<(), StoreError>> {
+        let place = Arc::clone(&self.place);
+        Box::pin(blocking(move || inspect::run(&place).map_err(|error| probe::with_cure(error, &place))))
     }
 
     /// The record's real path: in a folder that everybody may write in, that is `bearerd/` inside it.
