@@ -51,7 +51,7 @@ pub(super) async fn store(params: &Params, config: &Config, findings: &mut Findi
         Err(error) => {
             let us = rustix::process::geteuid().as_raw();
             let sentence =
-                format!("{error}. This was tried as user {us}: run the check as the user who runs bearerd.");
+                format!("{error}. This was tried as user {us}, who is to be the one that runs bearerd.");
             findings.bad("store", Blame::Setup, "store_unavailable", sentence);
         }
     }

@@ -105,6 +105,9 @@ fn authentication(params: &Params, known: &Known, findings: &mut Findings) {
             "client_authentication",
             format!("The client uses {ours}; no metadata say what the server takes."),
         );
+    } else if names == ["none"] && supported.iter().any(|there| there == "none") {
+        let sentence = "The server takes clients that prove themselves with nothing, as this one does.";
+        findings.good("client_authentication", sentence);
     } else if names.iter().any(|name| supported.iter().any(|there| there == name)) {
         findings.good("client_authentication", format!("The server takes {ours}, which the client uses."));
     } else if method == ClientAuthMethod::None {
