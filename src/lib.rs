@@ -9,6 +9,7 @@
 //! | which headers are removed | [`proxy::headers`] |
 //! | who may ask | [`proxy::guard`] |
 //! | what the caller sees when there is no token | [`proxy::error`] |
+//! | how a person signs in, by browser or by device | [`login`] |
 //! | when the next refresh is | [`grant::schedule`] |
 //! | what is sent to the token endpoint, and how its answer is read | [`grant::wire`], [`grant::client_auth`] |
 //! | how assertions and proofs are signed | [`jose`], [`dpop`] |
@@ -33,6 +34,7 @@ pub mod dpop;
 pub mod fuzzing;
 pub mod grant;
 pub mod jose;
+pub mod login;
 pub mod manual;
 pub mod metrics;
 pub mod net;

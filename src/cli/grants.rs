@@ -10,7 +10,8 @@ use super::{Common, Exit, Failure};
 use crate::config::{Config, Flags};
 use crate::grant::sign_out;
 use crate::grant::{Flow, Params};
-use crate::store::{self, Store, StoreError, Txn};
+use crate::secret::Fingerprint;
+use crate::store::{self, Record, Store, StoreError, Txn};
 use crate::token::GrantName;
 
 /// A grant, and where it rests.
@@ -40,6 +41,34 @@ impl Grant {
         }
         let store = store::open(&config.store, &params.name).map_err(|error| unusable_store(&error))?;
         Ok(Self { params, store })
+    }
+
+    /// Whether a record that rests in the store is this grant's.
+    pub(super) fn owns(&self, resting: &Record) -> Result<(), Failure> {
+        if self.params.identity().owns(resting) {
+            return Ok(());
+        }
+        let why = format!(
+            "{} holds the grant of another client, `{}` at {}: name another `[store] path`, or move that record away",
+            self.store.place(),
+            resting.client_id.escape_debug(),
+            resting.issuer.escape_debug()
+        );
+        Err(Failure::new(Exit::Config, why))
+    }
+
+    /// The configured seed, to be noted as met: a running bearerd would take one that it does not know for a newer
+    /// sign-in, and give up what was stored instead; `what` that is.
+    pub(super) fn seed(&self, what: &str) -> Result<Option<Fingerprint>, Failure> {
+        let Flow::RefreshToken { seed: Some(reference) } = &self.params.flow else { return Ok(None) };
+        let seed = reference.read_refresh_token().map(|seed| seed.fingerprint());
+        seed.map(Some).map_err(|why| {
+            let why = format!(
+                "the configured seed has to be read, so that it does not count as newer than the {what}: {why}; put it there, \
+                 or take `refresh_token` out of the configuration"
+            );
+            Failure::new(Exit::Config, why)
+        })
     }
 
     /// The store's lock, which a running bearerd may have for as long as a refresh takes.

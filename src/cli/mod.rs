@@ -14,11 +14,13 @@ mod export;
 mod grants;
 mod healthcheck;
 mod import;
+mod login;
 mod logout;
 mod orders;
 mod refresh;
 mod run;
 mod status;
+mod terminal;
 mod token;
 mod version;
 mod wait;
@@ -102,6 +104,8 @@ enum Verb {
     Stop(Box<orders::Arguments>),
     /// Print the access token that rests in the store
     Token(Box<token::Arguments>),
+    /// Sign in, and store what the grant goes on with
+    Login(Box<login::Arguments>),
     /// Take a grant out of the store, for another bearerd to go on with
     Export(Box<export::Arguments>),
     /// Put an exported grant into the store
@@ -119,12 +123,16 @@ enum Exit {
     Success = 0,
     /// Something failed.
     Failure = 1,
-    /// No bearerd answers.
+    /// It was not said what to do.
+    Usage = 2,
+    /// No bearerd answers, or no server.
     Unreachable = 69,
     /// A person has to sign in.
     SignInRequired = 77,
     /// Bad configuration, or an unusable store.
     Config = 78,
+    /// A person ended a sign-in.
+    Cancelled = 130,
 }
 
 /// Why a command did not succeed.
@@ -172,6 +180,7 @@ fn perform(Command { common, verb }: Command) -> Result<Exit, Failure> {
         Verb::Reload(arguments) => orders::reload(&common, *arguments),
         Verb::Stop(arguments) => orders::stop(&common, *arguments),
         Verb::Token(arguments) => token::token(&common, *arguments),
+        Verb::Login(arguments) => login::login(&common, *arguments),
         Verb::Export(arguments) => export::export(&common, *arguments),
         Verb::Import(arguments) => import::import(&common, *arguments),
         Verb::Healthcheck(arguments) => healthcheck::healthcheck(&common, *arguments),

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::secret::{RefreshToken, random_hex};
-use crate::store::{Exported, Record, SEEDS_REMEMBERED};
+use crate::secret::{DpopKey, RefreshToken, random_hex};
+use crate::store::{Exported, Record, SEEDS_REMEMBERED, SavedToken};
 
 use super::error::{Class, RefreshError};
+use super::wire::Issued;
+use super::{end, schedule};
 
 /// What a record must belong to (R45).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +72,41 @@ pub fn decide(
 #[must_use]
 pub fn after_damage(identity: &Identity, seed: Option<&RefreshToken>) -> Record {
     Record { refresh_token: None, ..begin(identity, seed, Vec::new()) }
+}
+
+/// What a person's sign-in brought, as the beginning of a line of its own.
+#[derive(Debug)]
+pub struct SignedIn {
+    /// The refresh token.
+    pub refresh_token: RefreshToken,
+    /// The access token that came with it.
+    pub issued: Issued,
+    /// Before the request was sent that brought both.
+    pub asked: Moment,
+    /// Which boot that moment is of.
+    pub boot_id: String,
+    /// What they are bound to, if to anything.
+    pub dpop_key: Option<DpopKey>,
+}
+
+/// The record that a sign-in begins with.
+#[must_use]
+pub fn signed_in(identity: &Identity, signed_in: SignedIn) -> Record {
+    let SignedIn { refresh_token, issued, asked, boot_id, dpop_key } = signed_in;
+    let access_token = SavedToken {
+        text: issued.access_token,
+        bound: issued.bound,
+        obtained: asked,
+        expires: schedule::expiry(asked, issued.life),
+        boot_id,
+    };
+    Record {
+        refresh_token: Some(refresh_token),
+        access_token: Some(access_token),
+        dpop_key,
+        grant_end: end::told(None, asked, issued.grant_life),
+        ..begin(identity, None, Vec::new())
+    }
 }
 
 fn begin(
@@ -142,7 +179,7 @@ fn no_grant() -> RefreshError {
     RefreshError::new(
         Class::Refused,
         "no_grant",
-        "There is no refresh token yet: configure a seed with `refresh_token = { file = … }`.",
+        "There is no refresh token yet: sign in with `bearerd login`, or configure a seed with `refresh_token = { file = … }`.",
     )
 }
 
