@@ -28,6 +28,7 @@ pub mod app;
 pub mod checking;
 pub mod cli;
 pub mod clock;
+mod code;
 pub mod config;
 pub mod dpop;
 #[cfg(any(test, fuzzing))]

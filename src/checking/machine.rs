@@ -4,9 +4,9 @@ use std::io;
 
 use http::header::HOST;
 
-use super::{Beside, Blame, Findings};
+use super::{Beside, Blame, Code, Findings};
 use crate::config::Config;
-use crate::grant::error::Class;
+use crate::grant::error::{self, Class};
 use crate::grant::lineage::{self, Line};
 use crate::grant::{Flow, Params};
 use crate::net::Listen;
@@ -23,7 +23,7 @@ pub(super) fn egress(proxies: &[String], findings: &mut Findings) {
                 "{variable} is set, and bearerd goes through no proxy: it connects to servers and upstreams itself, which \
                  your network may not let it do."
             );
-            findings.warning("egress", "egress_proxy_unused", sentence);
+            findings.warning("egress", Code::EgressProxyUnused.word(), sentence);
         }
         None => findings.good("egress", "Servers and upstreams are connected to directly."),
     }
@@ -34,13 +34,13 @@ pub(super) async fn store(params: &Params, config: &Config, findings: &mut Findi
     let name = &params.name;
     if config.store == store::Params::Memory {
         let sentence = "The store is in memory: a rotated refresh token ends with the program. Give it a file with [store] path.";
-        return findings.warning("store", "store_in_memory", sentence);
+        return findings.warning("store", Code::StoreInMemory.word(), sentence);
     }
     let of = format!("grant {name}");
     let store = match store::open(&config.store, name) {
         Ok(store) => store,
         Err(error) => {
-            findings.bad("store", Blame::Setup, "store_unavailable", format!("{error}."));
+            findings.bad("store", Blame::Setup, error::Code::StoreUnavailable.word(), format!("{error}."));
             return findings.not_tried("record", &of, "there is no store");
         }
     };
@@ -52,7 +52,7 @@ pub(super) async fn store(params: &Params, config: &Config, findings: &mut Findi
             let us = rustix::process::geteuid().as_raw();
             let sentence =
                 format!("{error}. This was tried as user {us}, who is to be the one that runs bearerd.");
-            findings.bad("store", Blame::Setup, "store_unavailable", sentence);
+            findings.bad("store", Blame::Setup, error::Code::StoreUnavailable.word(), sentence);
         }
     }
     match store.peek().await {
@@ -73,14 +73,14 @@ async fn rests(params: &Params, record: Option<Record>, findings: &mut Findings)
         Err(error) if error.class == Class::Misconfigured => findings.refused("record", &error),
         Err(error) => {
             let sentence = format!("Nobody is signed in to grant {name}. {}", error.sentence);
-            findings.warning("record", error.code, sentence);
+            findings.warning("record", error.code.word(), sentence);
         }
         Ok(Line::Rests(_)) if refused.is_some_and(|refusal| !refusal.reason.is_empty()) => {
             let sentence = format!(
                 "The authorization server has refused the refresh token of grant {name} that rests. Sign in again with \
                  `bearerd login`, or provide a new seed."
             );
-            findings.warning("record", "grant_rejected", sentence);
+            findings.warning("record", error::Code::GrantRejected.word(), sentence);
         }
         Ok(Line::Rests(_)) => {
             findings.good("record", format!("Grant {name} rests there, of this issuer and client."))
@@ -154,7 +154,7 @@ fn way_in(
         },
     };
     let is_taken = error.kind() == io::ErrorKind::AddrInUse;
-    let code = if is_taken { "address_taken" } else { "address_unusable" };
+    let code = if is_taken { Code::AddressTaken.word() } else { Code::AddressUnusable.word() };
     let cure = if is_taken {
         let other = match beside {
             Beside::Not(why) if check == "admin" => format!(" ({why})"),
@@ -221,7 +221,7 @@ fn let_through(
                  callers use one of these.",
                 params.allowed_hosts.join(", ")
             );
-            findings.warning("guard", "host_not_allowed", sentence);
+            findings.warning("guard", crate::proxy::error::Code::HostNotAllowed.word(), sentence);
         }
     }
 }

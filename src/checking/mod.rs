@@ -8,9 +8,36 @@ mod machine;
 mod reach;
 mod server;
 
+use crate::code::codes;
 use crate::config::Config;
 use crate::grant::error::{Class, RefreshError};
 use crate::tls::Tls;
+
+codes! {
+    /// What a check alone finds, in one namespace with the codes of answers and of refreshes.
+    {
+        /// What is to be listened on is another program's.
+        AddressTaken = "address_taken";
+        /// What is to be listened on is not to be had.
+        AddressUnusable = "address_unusable";
+        /// A certificate is about to end.
+        CertificateEndsSoon = "certificate_ends_soon";
+        /// The client would prove itself in a way that the server does not take.
+        ClientAuthUnsupported = "client_auth_unsupported";
+        /// The server's clock and this machine's differ.
+        ClockWrong = "clock_wrong";
+        /// A server is not reached.
+        ConnectionFailed = "connection_failed";
+        /// The environment names a proxy, which is not used.
+        EgressProxyUnused = "egress_proxy_unused";
+        /// The name of a server is not known.
+        NameUnknown = "name_unknown";
+        /// A rotated refresh token ends with the program.
+        StoreInMemory = "store_in_memory";
+        /// TLS fails before there is a certificate.
+        TlsFailed = "tls_failed";
+    }
+}
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,7 +140,7 @@ impl Findings {
             }
             Class::Refused | Class::Misconfigured | Class::Store => Blame::Setup,
         };
-        self.bad(check, blame, error.code, error.sentence.clone());
+        self.bad(check, blame, error.code.word(), error.sentence.clone());
     }
 
     fn add(

@@ -8,9 +8,10 @@ use http::Uri;
 use rustls::CertificateError;
 use rustls_pki_types::ServerName;
 
-use super::{Blame, Findings, certificate};
+use super::{Blame, Code, Findings, certificate};
 use crate::admin;
 use crate::clock::{self, Clock, Moment};
+use crate::grant::error;
 use crate::net;
 use crate::proxy::route;
 use crate::proxy::upstream::{HttpVersion, Target};
@@ -66,7 +67,7 @@ impl Server {
                 findings.bad(
                     "connection",
                     Blame::World,
-                    "connection_failed",
+                    Code::ConnectionFailed.word(),
                     unreached(called, &host, port, &error),
                 );
                 if self.is_secure {
@@ -98,7 +99,7 @@ impl Server {
                 let sentence = format!(
                     "The name {host} of {called} is not known here: {why}. Check how it is written, and this machine's DNS."
                 );
-                findings.bad("name", Blame::World, "name_unknown", sentence);
+                findings.bad("name", Blame::World, Code::NameUnknown.word(), sentence);
                 false
             }
         }
@@ -114,7 +115,7 @@ impl Server {
         let Self { called, host, .. } = self;
         let Ok(name) = ServerName::try_from(host.clone()) else {
             let sentence = format!("`{host}` cannot be in a certificate; check the address of {called}.");
-            findings.bad("certificate", Blame::Setup, "tls_verify", sentence);
+            findings.bad("certificate", Blame::Setup, error::Code::TlsVerify.word(), sentence);
             return false;
         };
         let handshake = tls.connector(alpn).connect(name, stream);
@@ -134,14 +135,14 @@ impl Server {
             findings.bad(
                 "certificate",
                 Blame::Setup,
-                "tls_verify",
+                error::Code::TlsVerify.word(),
                 format!("The certificate of {called} {why}"),
             );
         } else {
             let sentence = format!(
                 "TLS with {called} fails: {error}. Is that the right port, and does something in between answer in its place?"
             );
-            findings.bad("certificate", Blame::World, "tls_failed", sentence);
+            findings.bad("certificate", Blame::World, Code::TlsFailed.word(), sentence);
         }
         false
     }
@@ -154,7 +155,7 @@ impl Server {
             Some(at) if at.saturating_sub(now.wall) < SOON => {
                 let left = admin::in_words(at.saturating_sub(now.wall));
                 let sentence = format!("{good}, and ends in {left}: have it renewed.");
-                findings.warning("certificate", "certificate_ends_soon", sentence);
+                findings.warning("certificate", Code::CertificateEndsSoon.word(), sentence);
             }
             Some(at) => {
                 let at = Moment { wall: at, ..now }.rfc3339();
@@ -231,7 +232,7 @@ pub(super) async fn upstreams(routes: &[route::Params], tls: &Tls, findings: &mu
                 Ok(_) => findings.good("connection", format!("{} is reached.", capital(&called))),
                 Err(error) => {
                     let sentence = format!("{} is not reached: {error}. Is it running?", capital(&called));
-                    findings.bad("connection", Blame::World, "connection_failed", sentence);
+                    findings.bad("connection", Blame::World, Code::ConnectionFailed.word(), sentence);
                 }
             },
             #[cfg(not(unix))]

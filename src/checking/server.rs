@@ -5,12 +5,12 @@ use std::time::Duration;
 use http::Uri;
 
 use super::reach::Server;
-use super::{Blame, Findings};
+use super::{Blame, Code, Findings};
 use crate::clock::{Clock, Moment};
 use crate::config::Config;
 use crate::grant::client_auth::{self, Given};
 use crate::grant::endpoint::{HttpEndpoint, Known, Question};
-use crate::grant::error::RefreshError;
+use crate::grant::error::{self, RefreshError};
 use crate::grant::wire::{self, Answer, Form, Told};
 use crate::grant::{self, ClientAuthMethod, Params};
 use crate::proxy::upstream::Target;
@@ -66,7 +66,7 @@ fn discovered(params: &Params, known: &Known, findings: &mut Findings) {
         (Some(error), _) => {
             let sentence =
                 format!("{} The configured token endpoint, {endpoint}, does without.", error.sentence);
-            findings.warning("discovery", error.code, sentence);
+            findings.warning("discovery", error.code.word(), sentence);
         }
         (None, grant::Server::Issuer { issuer, .. }) => {
             findings.good(
@@ -115,11 +115,11 @@ fn authentication(params: &Params, known: &Known, findings: &mut Findings) {
             "No client secret or key is configured, and the metadata name no public clients, only {theirs}. If this client \
              has a secret there, configure `client_secret`."
         );
-        findings.warning("client_authentication", "client_auth_unsupported", sentence);
+        findings.warning("client_authentication", Code::ClientAuthUnsupported.word(), sentence);
     } else {
         let sentence =
             format!("The client would use {ours}, and the server takes only {theirs}: change `client_auth`.");
-        findings.bad("client_authentication", Blame::Setup, "client_auth_unsupported", sentence);
+        findings.bad("client_authentication", Blame::Setup, Code::ClientAuthUnsupported.word(), sentence);
     }
 }
 
@@ -141,10 +141,10 @@ async fn client(params: &Params, endpoint: &HttpEndpoint, known: &Known, finding
         Ok(()) => {
             findings.good("client", format!("The server takes client {id} and what it proves itself with."))
         }
-        Err(error) if error.code == "client_rejected" => findings.refused("client", &error),
+        Err(error) if error.code == error::Code::ClientRejected => findings.refused("client", &error),
         Err(RefreshError { sentence, .. }) => {
             let sentence = format!("Whether the server takes client {id} is not clear. {sentence}");
-            findings.warning("client", "revocation_failed", sentence);
+            findings.warning("client", error::Code::RevocationFailed.word(), sentence);
         }
     }
 }
@@ -192,9 +192,9 @@ async fn clocks(
         crate::admin::in_words(Duration::from_secs(ahead.unsigned_abs()))
     );
     if ahead.unsigned_abs() > WRONG {
-        findings.bad("clock", Blame::Setup, "clock_wrong", sentence);
+        findings.bad("clock", Blame::Setup, Code::ClockWrong.word(), sentence);
     } else {
-        findings.warning("clock", "clock_wrong", sentence);
+        findings.warning("clock", Code::ClockWrong.word(), sentence);
     }
 }
 

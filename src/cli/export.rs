@@ -138,9 +138,13 @@ fn done(grant: &Grant, file: &Path) -> String {
 
 /// What an earlier try for the same grant has left is of no use any more; anything else may be all there is.
 fn clear(part: &Path, record: &Record) -> Result<(), Failure> {
-    if fs::symlink_metadata(part).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-        return Ok(());
-    }
+    let found = match fs::symlink_metadata(part) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found.map_err(|error| failed("look at", part, &error))?,
+    };
+    // First held, then looked into: another export of that name may be writing it.
+    let held = found.is_file().then(|| File::open(part).and_then(|left| hold(&left, part).map(|()| left)));
+    let _held = held.transpose().map_err(|error| failed("remove", part, &error))?;
     if !is_of_an_earlier_try(part, record) {
         let why = format!(
             "{} is not of an earlier try for this grant: import what it holds, or move it away",
@@ -148,8 +152,6 @@ fn clear(part: &Path, record: &Record) -> Result<(), Failure> {
         );
         return Err(Failure::new(Exit::Failure, why));
     }
-    let left = File::open(part).and_then(|left| hold(&left, part).map(|()| left));
-    let _held = left.map_err(|error| failed("remove", part, &error))?;
     remove(part)
 }
 

@@ -1,18 +1,21 @@
 //! One grant of the configuration and its store, for the commands that move a record.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Common, Exit, Failure};
 use crate::config::{Config, Flags};
-use crate::grant::sign_out;
+use crate::grant::lineage;
 use crate::grant::{Flow, Params};
 use crate::secret::Fingerprint;
 use crate::store::{self, Record, Store, StoreError, Txn};
 use crate::token::GrantName;
+
+/// From the longest token request of a running bearerd to the end of its save.
+const SLACK: Duration = Duration::from_secs(5);
 
 /// A grant, and where it rests.
 pub(super) struct Grant {
@@ -73,7 +76,28 @@ impl Grant {
 
     /// The store's lock, which a running bearerd may have for as long as a refresh takes.
     pub(super) async fn lock(&self) -> Result<Box<dyn Txn>, Failure> {
-        sign_out::lock(&self.params, self.store.as_ref()).await.map_err(|error| unusable_store(&error))
+        self.leave_damage_that_is_not_understood().await?;
+        let (flow, identity) = (self.params.flow.clone(), self.params.identity());
+        let stand_in = move || {
+            let Flow::RefreshToken { seed } = &flow else { return None };
+            let seed = seed.as_ref().and_then(|reference| reference.read_refresh_token().ok());
+            Some(lineage::after_damage(&identity, seed.as_ref()))
+        };
+        let begun = self.store.begin_or(self.params.timeout + SLACK, Box::new(stand_in)).await;
+        begun.map_err(|error| unusable_store(&error))
+    }
+
+    /// What stands in for a damaged record has to know the configured seed as met, or it would be presented anew; where the
+    /// seed is the running bearerd's alone, in its environment say, it is for that one to stand something in.
+    async fn leave_damage_that_is_not_understood(&self) -> Result<(), Failure> {
+        let Flow::RefreshToken { seed: Some(reference) } = &self.params.flow else { return Ok(()) };
+        let Err(unread) = reference.read_refresh_token() else { return Ok(()) };
+        let Err(damage @ StoreError::Corrupt { .. }) = self.store.peek().await else { return Ok(()) };
+        let why = format!(
+            "{damage}; the configured seed cannot be read either ({unread}), and has to be known before another record \
+             takes this one's place: start bearerd, or run this where the seed is"
+        );
+        Err(Failure::new(Exit::Config, why))
     }
 }
 
@@ -101,12 +125,7 @@ pub(super) fn hold(file: &File, path: &Path) -> io::Result<()> {
         }
         Err(TryLockError::Error(error)) => return Err(error),
     }
-    let (held, there) = (file.metadata()?, fs::symlink_metadata(path)?);
-    if (held.dev(), held.ino()) == (there.dev(), there.ino()) {
-        Ok(())
-    } else {
-        Err(io::Error::other("another one took its place"))
-    }
+    if store::is_at(file, path)? { Ok(()) } else { Err(io::Error::other("another one took its place")) }
 }
 
 /// Makes durable what a file is called, or that it is gone.
@@ -130,6 +149,8 @@ pub(super) fn wait_for<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

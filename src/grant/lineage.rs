@@ -6,7 +6,7 @@ use crate::clock::Moment;
 use crate::secret::{DpopKey, RefreshToken, random_hex};
 use crate::store::{Exported, Record, SEEDS_REMEMBERED, SavedToken};
 
-use super::error::{Class, RefreshError};
+use super::error::{Class, Code, RefreshError};
 use super::wire::Issued;
 use super::{end, schedule};
 
@@ -137,7 +137,7 @@ fn begin(
 fn foreign(record: &Record) -> RefreshError {
     RefreshError::new(
         Class::Misconfigured,
-        "store_of_another_client",
+        Code::StoreOfAnotherClient,
         format!(
             "The store holds a refresh token of client `{}` at {}, which is not the configured one; it is presented \
              to nobody else. Give this grant another `store.path`, or configure that client.",
@@ -151,22 +151,19 @@ fn was_ended(at: Duration) -> RefreshError {
     let at = Moment { boot: Duration::ZERO, wall: at }.rfc3339();
     RefreshError::new(
         Class::Refused,
-        "signed_out",
+        Code::SignedOut,
         format!(
             "Somebody has signed out, at {at}. Sign in again with `bearerd login`, or provide a new seed."
         ),
     )
 }
 
-/// The code of a grant that has left for another store.
-pub const EXPORTED: &str = "grant_exported";
-
 /// Whoever has imported it presents it now.
 fn has_left(exported: &Exported) -> RefreshError {
     let at = Moment { boot: Duration::ZERO, wall: exported.at }.rfc3339();
     RefreshError::new(
         Class::Refused,
-        EXPORTED,
+        Code::GrantExported,
         format!(
             "The grant was exported at {at}, to {}, and is presented from here no more. If it was imported nowhere, \
              import it here again; else sign in again, or provide a new seed.",
@@ -178,7 +175,7 @@ fn has_left(exported: &Exported) -> RefreshError {
 fn no_grant() -> RefreshError {
     RefreshError::new(
         Class::Refused,
-        "no_grant",
+        Code::NoGrant,
         "There is no refresh token yet: sign in with `bearerd login`, or configure a seed with `refresh_token = { file = … }`.",
     )
 }
@@ -186,7 +183,7 @@ fn no_grant() -> RefreshError {
 fn seed_spent() -> RefreshError {
     RefreshError::new(
         Class::Refused,
-        "no_grant",
+        Code::NoGrant,
         "There is no refresh token: the record was damaged, and the configured seed may have been replaced since. Sign in \
          again, or provide a new seed.",
     )
@@ -234,7 +231,7 @@ mod tests {
         let left = Record { refresh_token: None, exported, ..begun("seed-1") };
         for seed in [None, Some("seed-1")] {
             let error = decided(Some(left.clone()), seed).unwrap_err();
-            assert_eq!((error.class, error.code), (Class::Refused, "grant_exported"));
+            assert_eq!((error.class, error.code), (Class::Refused, Code::GrantExported));
             assert!(error.sentence.contains("2027-01-15T08:00:00Z, to /b/grant.json"), "{}", error.sentence);
         }
         assert!(matches!(decided(Some(left), Some("seed-2")), Ok(Line::Begins(_))), "a person's word");
@@ -246,7 +243,7 @@ mod tests {
         let left = Record { refresh_token: None, signed_out, ..begun("seed-1") };
         for seed in [None, Some("seed-1")] {
             let error = decided(Some(left.clone()), seed).unwrap_err();
-            assert_eq!((error.class, error.code), (Class::Refused, "signed_out"));
+            assert_eq!((error.class, error.code), (Class::Refused, Code::SignedOut));
             assert!(error.sentence.contains("at 2027-01-15T08:00:00Z. "), "{}", error.sentence);
         }
         assert!(matches!(decided(Some(left), Some("seed-2")), Ok(Line::Begins(_))), "a person's word");
@@ -271,14 +268,14 @@ mod tests {
         ] {
             for seed in [None, Some("seed"), Some("new")] {
                 let error = decided(Some(record.clone()), seed).unwrap_err();
-                assert_eq!((error.class, error.code), (Class::Misconfigured, "store_of_another_client"));
+                assert_eq!((error.class, error.code), (Class::Misconfigured, Code::StoreOfAnotherClient));
             }
         }
     }
 
     #[test]
     fn without_record_and_seed_a_person_has_to_act_unless_the_flow_needs_no_refresh_token() {
-        assert_eq!(decided(None, None).unwrap_err().code, "no_grant");
+        assert_eq!(decided(None, None).unwrap_err().code, Code::NoGrant);
         assert!(
             matches!(decide(None, &identity(), None, false), Ok(Line::Begins(record)) if record.refresh_token.is_none())
         );

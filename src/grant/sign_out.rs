@@ -11,13 +11,13 @@
 use std::time::Duration;
 
 use super::endpoint::{HttpEndpoint, Known, Question};
-use super::error::{Class, RefreshError};
+use super::error::{Class, Code, RefreshError};
 use super::lineage;
 use super::wire::{self, Form, Told};
-use super::{Flow, Params};
+use super::{Flow, Params, Secret};
 use crate::clock::Clock;
 use crate::secret::RefreshToken;
-use crate::store::{Store, StoreError, Txn, erase, transfer};
+use crate::store::{Store, StoreError, Txn, erase};
 
 /// From the longest token request of another process to the end of its save.
 const SLACK: Duration = Duration::from_secs(5);
@@ -55,11 +55,12 @@ pub async fn sign_out(
     let Flow::RefreshToken { seed } = &params.flow else { return Err(nobody_signs_in()) };
     // Before the lock: a running refresher need not wait for it.
     let known = endpoint.know().await;
-    let mut txn = lock(params, store).await?;
+    let seed = read(seed.clone()).await;
+    let mut txn = lock(params, store, seed.as_ref()).await?;
     let rests = txn.record().cloned();
     match lineage::decide(rests.clone(), &params.identity(), None, true) {
         Err(error) if error.class == Class::Misconfigured => return Err(error),
-        Err(error) if error.code == lineage::EXPORTED => {
+        Err(error) if error.code == Code::GrantExported => {
             return Ok(SignedOut {
                 revoked: false,
                 sentence: format!("Nothing to sign out of: {}", error.sentence),
@@ -67,11 +68,7 @@ pub async fn sign_out(
         }
         _ => {}
     }
-    let seed = match seed.clone() {
-        Some(reference) => tokio::task::spawn_blocking(move || reference.read_refresh_token().ok()).await,
-        None => Ok(None),
-    };
-    let seed = seed.ok().flatten();
+    let seed = seed.and_then(Result::ok);
     let has_met = |token: &RefreshToken| {
         rests.as_ref().is_some_and(|record| record.seeds.contains(&token.fingerprint()))
     };
@@ -134,29 +131,33 @@ async fn revoke(
     Ok(!tokens.is_empty())
 }
 
-/// The store's lock, which a running refresher may have for as long as a refresh takes. A damaged record was set aside:
-/// before anybody takes the configured seed for the first, something stands in its place.
-///
-/// # Errors
-/// As [`Store::begin`].
-pub async fn lock(params: &Params, store: &dyn Store) -> Result<Box<dyn Txn>, StoreError> {
-    let patience = params.timeout + SLACK;
-    let begun = store.begin(patience).await;
-    if let (Err(StoreError::Corrupt { aside: Some(_), .. }), Flow::RefreshToken { seed }) =
-        (&begun, &params.flow)
+/// The store's lock, which a running refresher may have for as long as a refresh takes. What stands in for a damaged record
+/// has to know the configured seed as met: where that cannot be read, the damage is left for whoever can.
+async fn lock(
+    params: &Params,
+    store: &dyn Store,
+    seed: Option<&Result<RefreshToken, String>>,
+) -> Result<Box<dyn Txn>, RefreshError> {
+    if let Some(Err(_)) = seed
+        && let Err(damage @ StoreError::Corrupt { .. }) = store.peek().await
     {
-        let reference = seed.clone();
-        let read = move || reference.and_then(|reference| reference.read_refresh_token().ok());
-        let seed = tokio::task::spawn_blocking(read).await.ok().flatten();
-        let mut txn = store.begin(patience).await?;
-        transfer::stand_in(&mut txn, lineage::after_damage(&params.identity(), seed.as_ref())).await?;
+        return Err(damage.into());
     }
-    begun
+    let seed = seed.and_then(|seed| seed.as_ref().ok());
+    let stand_in = lineage::after_damage(&params.identity(), seed);
+    Ok(store.begin_or(params.timeout + SLACK, Box::new(move || Some(stand_in))).await?)
+}
+
+/// The configured seed, if there is one, or why it cannot be read.
+async fn read(reference: Option<Secret>) -> Option<Result<RefreshToken, String>> {
+    let reference = reference?;
+    let read = tokio::task::spawn_blocking(move || reference.read_refresh_token()).await;
+    Some(read.unwrap_or_else(|fault| Err(fault.to_string())))
 }
 
 fn nobody_signs_in() -> RefreshError {
     let sentence = "Nobody has signed in: this grant's `flow` needs nobody to.";
-    RefreshError::new(Class::Misconfigured, "flow_without_sign_in", sentence)
+    RefreshError::new(Class::Misconfigured, Code::FlowWithoutSignIn, sentence)
 }
 
 /// That nothing was erased.

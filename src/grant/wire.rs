@@ -26,7 +26,7 @@ pub use self::sign_in::{
 use self::told::Secrets;
 pub use self::told::Told;
 use super::Dpop;
-use super::error::{Class, RefreshError};
+use super::error::{Class, Code, RefreshError};
 use super::schedule::{DEFAULT_LIFE, LONGEST_RETRY_AFTER};
 use crate::dpop::Refusal;
 use crate::secret::{AccessTokenText, RefreshToken};
@@ -174,7 +174,7 @@ fn read_token(
     let unusable = |sentence: &str| {
         // Cut off or garbled: the server has processed the request, and what it did we do not know.
         let class = if answer.complete && members.is_some() { Class::Unusable } else { Class::Unanswered };
-        RefreshError::new(class, "answer_unusable", sentence).answered(answer.status)
+        RefreshError::new(class, Code::AnswerUnusable, sentence).answered(answer.status)
     };
     let Some(members) = members else {
         return Err(unusable(
@@ -227,7 +227,7 @@ fn of_other_kind(bound: bool) -> RefreshError {
         "The token endpoint issued a token that is bound to no key, which `dpop = \"required\"` does not take; switch DPoP \
          on for this client at the server, or set `dpop = true`."
     };
-    RefreshError::new(Class::Misconfigured, "token_binding_wrong", sentence)
+    RefreshError::new(Class::Misconfigured, Code::TokenBindingWrong, sentence)
 }
 
 /// What an error answer means.
@@ -249,7 +249,7 @@ fn refusal(
         // Never a verdict, whatever the body says: the server may have rotated before it failed (R49).
         return RefreshError::new(
             Class::Unanswered,
-            "token_endpoint_error",
+            Code::TokenEndpointError,
             format!("The token endpoint answered {status}; the refresh token is tried again."),
         );
     }
@@ -258,7 +258,7 @@ fn refusal(
         None if [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED].contains(&status) => {
             RefreshError::new(
                 Class::Misconfigured,
-                "token_endpoint_wrong",
+                Code::TokenEndpointWrong,
                 format!(
                     "The token endpoint answered {status}: there is no token endpoint at this address; check `issuer` or `token_endpoint`."
                 ),
@@ -266,7 +266,7 @@ fn refusal(
         }
         None => RefreshError::new(
             Class::Blocked,
-            "token_endpoint_blocked",
+            Code::TokenEndpointBlocked,
             format!(
                 "The token endpoint answered {status} without an OAuth error: something in between may have answered in its place."
             ),
@@ -280,7 +280,7 @@ fn redirected(headers: &HeaderMap, secrets: &Secrets<'_>) -> RefreshError {
     let place = location.map(|location| location.split(['?', '#']).next().unwrap_or(location));
     RefreshError::new(
         Class::Misconfigured,
-        "token_endpoint_redirects",
+        Code::TokenEndpointRedirects,
         format!(
             "The token endpoint redirects to {}; a redirect is never followed with a refresh token. Configure that \
              server's public name, and `connect_to` if it must be reached by another address.",
@@ -292,7 +292,7 @@ fn redirected(headers: &HeaderMap, secrets: &Secrets<'_>) -> RefreshError {
 fn busy(status: StatusCode, retry_after: Option<Duration>) -> RefreshError {
     RefreshError::new(
         Class::Busy { retry_after },
-        "token_endpoint_busy",
+        Code::TokenEndpointBusy,
         format!("The token endpoint answered {status}; it is asked again later."),
     )
 }
@@ -334,7 +334,7 @@ impl OauthError {
             // There is nothing to sign in to: whoever makes the assertion has to make another.
             "invalid_grant" | "bad_refresh_token" if !of_refresh_token => RefreshError::new(
                 Class::Misconfigured,
-                "assertion_rejected",
+                Code::AssertionRejected,
                 format!(
                     "The authorization server refused what was presented: {told}. Check the assertion or token that the flow is given, and its audience."
                 ),
@@ -342,7 +342,7 @@ impl OauthError {
             // bad_refresh_token is GitHub's, told with a 200 (R33).
             "invalid_grant" | "bad_refresh_token" => RefreshError::new(
                 Class::Refused,
-                "grant_rejected",
+                Code::GrantRejected,
                 format!(
                     "The authorization server refused the refresh token: {told}. Sign in again, or provide a new seed."
                 ),
@@ -350,7 +350,7 @@ impl OauthError {
             // Authgear's hook says so with a 400, after it has rotated.
             "server_error" => RefreshError::new(
                 Class::Unanswered,
-                "token_endpoint_error",
+                Code::TokenEndpointError,
                 format!("The token endpoint failed: {told}; the refresh token is tried again."),
             ),
             "temporarily_unavailable" | "slow_down" | "x_rate_limited" => {
@@ -358,21 +358,21 @@ impl OauthError {
             }
             error if Refusal::of(error).is_some() => RefreshError::new(
                 Class::Misconfigured,
-                "dpop_proof_rejected",
+                Code::DpopProofRejected,
                 format!(
                     "The authorization server refused the proof of possession: {told}. The refresh token may be bound to another key than this grant's (`dpop_key`), or a clock is wrong."
                 ),
             ),
             "invalid_client" | "unauthorized_client" => RefreshError::new(
                 Class::Misconfigured,
-                "client_rejected",
+                Code::ClientRejected,
                 format!(
                     "The authorization server refused the client: {told}. Check `client_id`, `client_auth` and what it proves itself with."
                 ),
             ),
             _ => RefreshError::new(
                 Class::Misconfigured,
-                "request_rejected",
+                Code::RequestRejected,
                 format!(
                     "The authorization server refused the request: {told}. Check the grant's configuration."
                 ),
@@ -408,12 +408,15 @@ impl Members {
     /// A form is believed only if it begins as one, and names a member that we look for: almost any text is a form, also
     /// JSON with an address in it that was cut off. A pair that is none is passed over.
     fn of_form(body: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(body).ok()?.trim();
+        let text = String::from_utf8_lossy(body);
+        let text = text.trim();
         let could_be = |byte: u8| byte.is_ascii_alphanumeric() || b"*-._%+".contains(&byte);
         if !text.split('=').next()?.bytes().all(could_be) {
             return None;
         }
-        let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
+        // What was no text is no part of a token; the pairs beside it are as good as they were.
+        let pairs = text.split('&').filter(|pair| !pair.contains(char::REPLACEMENT_CHARACTER));
+        let pairs = pairs.filter_map(|pair| pair.split_once('='));
         let decoded = |(name, value)| Some((form_decode(name)?, Value::String(form_decode(value)?)));
         let members: serde_json::Map<String, Value> = pairs.filter_map(decoded).collect();
         let known = ["access_token", "refresh_token", "error"];
@@ -443,50 +446,68 @@ fn form_decode(text: &str) -> Option<String> {
 /// The last complete string member `name` in a body that is no JSON as a whole: cut off, or with rubbish around it. Where
 /// it is in UTF-16, what is left without NUL is as good.
 ///
-/// In what was cut off only its own members count: what is deeper belongs to something else. What is whole and broken
-/// elsewhere may have lost count of its depth.
+/// Its own members count, and not what is deeper: that belongs to something else. Only in what is whole and has visibly lost
+/// count of its depth any may be its own, and only where none is.
 fn scan(answer: &Answer, name: &str) -> Option<String> {
     let marks: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
     let body = marks.iter().find_map(|mark| answer.body.strip_prefix(*mark)).unwrap_or(&answer.body);
     let kept: zeroize::Zeroizing<Vec<u8>> =
         body.iter().copied().filter(|byte| *byte != 0).collect::<Vec<_>>().into();
     let text = String::from_utf8_lossy(&kept);
-    let text = text.trim_start_matches('\u{feff}').trim_start();
+    let text = text.trim_start_matches('\u{feff}').trim();
     let key = format!("\"{name}\"");
-    let last =
-        |places: Vec<usize>| places.into_iter().rev().find_map(|at| scan_value(text.get(at + key.len()..)?));
-    let is_named = |at: &usize| text.get(*at..).is_some_and(|rest| rest.starts_with(&key));
+    let after = |at: usize| text.get(at..)?.strip_prefix(&key)?.trim_start().strip_prefix(':');
+    let last = |places: &[usize]| places.iter().rev().find_map(|at| scan_value(after(*at)?));
+    let any = || last(&text.match_indices(&key).map(|(at, _)| at).collect::<Vec<_>>());
+    if !text.starts_with('{') {
+        return any();
+    }
+    let mut depth = Depth::default();
+    let mut own = Vec::new();
+    for (at, byte) in text.bytes().enumerate() {
+        if depth.step(byte) && after(at).is_some() {
+            own.push(at);
+        }
+    }
     let is_cut_off = !answer.complete
         || serde_json::from_str::<serde::de::IgnoredAny>(text).is_err_and(|error| error.is_eof());
-    let own = || last(outermost_strings(text).filter(is_named).collect());
-    let any = || last(text.match_indices(&key).map(|(at, _)| at).collect());
-    match text.starts_with('{') {
-        true if is_cut_off => own(),
-        true => own().or_else(any),
-        false => any(),
+    if own.is_empty() && !is_cut_off && depth.is_lost() { any() } else { last(&own) }
+}
+
+/// How deep a walk through an object is.
+#[derive(Debug, Default)]
+struct Depth {
+    open: usize,
+    quoted: bool,
+    escaped: bool,
+    /// Something came after the end.
+    overrun: bool,
+}
+
+impl Depth {
+    /// Takes one byte; whether a string of the outermost object begins there.
+    fn step(&mut self, byte: u8) -> bool {
+        let begins = byte == b'"' && !self.quoted && self.open == 1;
+        self.overrun |= self.open == 0 && byte != b'{' && !byte.is_ascii_whitespace();
+        match byte {
+            _ if self.escaped => self.escaped = false,
+            b'\\' if self.quoted => self.escaped = true,
+            b'"' => self.quoted = !self.quoted,
+            b'{' | b'[' if !self.quoted => self.open += 1,
+            b'}' | b']' if !self.quoted => self.open = self.open.saturating_sub(1),
+            _ => {}
+        }
+        begins
+    }
+
+    /// Whether the object did not end where the text did.
+    fn is_lost(&self) -> bool {
+        self.open > 0 || self.quoted || self.overrun
     }
 }
 
-/// Where strings begin in the outermost objects of a text.
-fn outermost_strings(text: &str) -> impl Iterator<Item = usize> {
-    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
-    text.bytes().enumerate().filter_map(move |(at, byte)| {
-        let begins = byte == b'"' && !quoted && depth == 1;
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b'{' | b'[' if !quoted => depth += 1,
-            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        begins.then_some(at)
-    })
-}
-
-/// `: "…"` with the closing quote there; the JSON parser does the unescaping.
-fn scan_value(rest: &str) -> Option<String> {
-    let value = rest.trim_start().strip_prefix(':')?.trim_start();
+/// A string with the closing quote there; the JSON parser does the unescaping.
+fn scan_value(value: &str) -> Option<String> {
     match serde_json::Deserializer::from_str(value).into_iter::<Value>().next()? {
         Ok(Value::String(text)) => Some(text),
         _ => None,

@@ -125,7 +125,7 @@ impl From<RefreshError> for LoginError {
             Class::Refused => Outcome::SignIn,
             Class::Misconfigured | Class::Store => Outcome::Config,
         };
-        Self { outcome, code, sentence }
+        Self { outcome, code: code.word(), sentence }
     }
 }
 

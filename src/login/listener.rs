@@ -290,7 +290,8 @@ mod tests {
             let answer = sent(port, &request).await;
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request:.60}: {answer}");
         }
-        let last = sent(port, &get_with("Sec-Fetch-Mode: navigate"));
+        let last = get_with("Sec-Fetch-Mode: navigate");
+        let last = sent(port, &last);
         let (code, _) = tokio::join!(
             async { (listener.answer().await, listener.finish(page::notice("t", "x")).await).0 },
             last

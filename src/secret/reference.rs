@@ -44,6 +44,10 @@ impl Secret {
     /// that is not UTF-8, or nothing.
     pub fn read(&self) -> Result<ClientSecret, String> {
         let (shown, read) = match self {
+            // A bearerd that runs has it; a command may be given in a shell that does not.
+            Self::Env { value, .. } if value.expose().is_empty() => {
+                return Err("the environment variable that it is in is not set here".to_owned());
+            }
             Self::Env { value, .. } => return Ok(value.clone()),
             Self::File(path) => {
                 let shown = path.display().to_string();
@@ -179,6 +183,12 @@ mod tests {
         let asks = [Secret::Keyring(entry), Secret::Exec(vec!["pass".to_owned()])];
         assert!(asks.iter().all(|secret| !secret.can_be_watched()));
         assert!(Secret::File("/run/secret".into()).can_be_watched());
+    }
+
+    #[test]
+    fn a_variable_that_is_not_set_here_is_no_secret() {
+        let unset = Secret::Env { name: "SEED".to_owned(), value: ClientSecret::new("") };
+        assert!(unset.read().unwrap_err().contains("is not set here"));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use self::file::sync_folder;
+pub(crate) use self::file::{is_at, sync_folder};
 use crate::clock::Moment;
 use crate::secret::{AccessTokenText, DpopKey, Fingerprint, RefreshToken, Secret};
 use crate::token::GrantName;
@@ -90,6 +90,9 @@ pub fn open_watched(path: &std::path::Path, watch: Watch) -> Result<Arc<dyn Stor
 /// What `intend` says when nothing rests in the store yet.
 const NO_RECORD: &str = "it holds no record to note an intent in; a first one must be committed before";
 
+/// What rests in the place of a record that was damaged, if anything is to; may block.
+pub type StandIn = Box<dyn FnOnce() -> Option<Record> + Send>;
+
 /// One grant's resting place. A file and a Kubernetes Secret can both keep this shape.
 pub trait Store: Send + Sync {
     /// Takes the grant's lock, waiting up to `patience` for another process to give it up, and reads the record.
@@ -97,6 +100,21 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError::Locked`] when the lock was not to be had in time, and whatever reading the record met.
     fn begin(&self, patience: Duration) -> Pending<'_, Result<Box<dyn Txn>, StoreError>>;
+
+    /// As [`Store::begin`], for whoever goes on with the configured seed where nothing rests: of a damaged record's place
+    /// nobody finds it empty. What `stand_in` gives takes it in one step, and the next to begin finds that.
+    ///
+    /// # Errors
+    /// As [`Store::begin`], of a damaged record all the same. One whose place could not be taken stays where it is.
+    fn begin_or(
+        &self,
+        patience: Duration,
+        stand_in: StandIn,
+    ) -> Pending<'_, Result<Box<dyn Txn>, StoreError>> {
+        // Where nothing can be damaged.
+        drop(stand_in);
+        self.begin(patience)
+    }
 
     /// Reads the record without the lock: the last one that was committed whole.
     ///

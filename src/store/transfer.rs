@@ -196,14 +196,6 @@ pub async fn confirm(txn: &mut Box<dyn Txn>) -> Result<(), StoreError> {
     }
 }
 
-/// Puts a record where none rests, for one that was damaged and has been set aside.
-///
-/// # Errors
-/// When the record is not known to be durable.
-pub async fn stand_in(txn: &mut Box<dyn Txn>, record: Record) -> Result<(), StoreError> {
-    if txn.record().is_some() { Ok(()) } else { txn.commit(record).await }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

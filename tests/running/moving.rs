@@ -395,3 +395,17 @@ async fn a_damaged_record_that_an_export_meets_does_not_bring_the_seed_back() {
     stage.is("sign_in_required").await;
     assert_eq!((stage.server.redeems().len(), stage.server.reuse_errors()), (before, 0));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_record_is_left_to_who_knows_the_seed() {
+    let (stage, file) = Box::pin(resting()).await;
+    let text = fs::read_to_string(stage.home.path().join("proxy.toml")).unwrap();
+    let unset = text.replace("{ file = \"seed\" }", "{ env = \"BEARERD_TEST_SEED\" }");
+    assert_ne!(unset, text);
+    stage.home.write("proxy.toml", &unset);
+    fs::write(stage.home.path().join("state.json"), "{ half").unwrap();
+    let (code, said) = export(&stage.home, &file);
+    assert!(code == Some(78) && said.contains("is not set here") && said.contains("start bearerd"), "{said}");
+    let rests = fs::read_to_string(stage.home.path().join("state.json")).unwrap();
+    assert_eq!(rests, "{ half", "nothing is put in its place");
+}

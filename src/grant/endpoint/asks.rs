@@ -8,7 +8,7 @@ use super::request::Asked;
 use super::{Exchange, HttpEndpoint, Prepared, Presents, Redeemed, TokenEndpoint as _};
 use crate::dpop::ProofKey;
 use crate::grant::Server;
-use crate::grant::error::{Class, RefreshError};
+use crate::grant::error::{Class, Code, RefreshError};
 use crate::grant::wire::{Answer, Endpoints, Form, Metadata, printable};
 
 /// What there is to know of a server before anything is asked of it.
@@ -94,7 +94,7 @@ impl HttpEndpoint {
 fn answered(what: &str, redeemed: Redeemed) -> Result<Answer, RefreshError> {
     let unreached = |class, why: &str, word| {
         let sentence = format!("The {what} {word}: {}.", printable(why));
-        RefreshError::new(class, "server_unreachable", sentence)
+        RefreshError::new(class, Code::ServerUnreachable, sentence)
     };
     match redeemed {
         Redeemed::Answer(answer) => Ok(answer),

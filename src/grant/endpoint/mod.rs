@@ -18,7 +18,7 @@ pub use self::exchange::{Exchange, Redeemed};
 pub use self::request::Presents;
 use self::request::{Asked, Material};
 use super::client_auth::Proof;
-use super::error::{Class, RefreshError};
+use super::error::{Class, Code, RefreshError};
 use super::wire::{self, Answer, Metadata, Told};
 use super::{Dpop, Params, Server};
 use crate::clock::{Clock, Stopwatch};
@@ -129,7 +129,7 @@ impl HttpEndpoint {
         let unreachable = |why: &str| {
             RefreshError::new(
                 Class::NotSent,
-                "discovery_failed",
+                Code::DiscoveryFailed,
                 format!("{document} cannot be fetched: {why}."),
             )
         };
@@ -247,7 +247,7 @@ fn named_endpoint(token_endpoint: &str) -> Result<Metadata, RefreshError> {
     let uri = token_endpoint.parse::<Uri>().ok().filter(wire::is_trustworthy).ok_or_else(|| {
         RefreshError::new(
             Class::Misconfigured,
-            "token_endpoint_wrong",
+            Code::TokenEndpointWrong,
             "`token_endpoint` must be an https URL, or http on loopback.",
         )
     })?;
@@ -274,7 +274,7 @@ fn discovery_refused(issuer: &str, answer: &Answer) -> RefreshError {
         let mut error = wire::read(answer, Told::default(), Dpop::Off).err().unwrap_or_else(|| {
             RefreshError::new(
                 Class::Misconfigured,
-                "discovery_failed",
+                Code::DiscoveryFailed,
                 format!("Discovery of {issuer} redirects."),
             )
         });
@@ -286,7 +286,7 @@ fn discovery_refused(issuer: &str, answer: &Answer) -> RefreshError {
     let class = if plainly.contains(&status) { Class::Misconfigured } else { Class::Blocked };
     RefreshError::new(
         class,
-        "discovery_failed",
+        Code::DiscoveryFailed,
         format!("Discovery of {issuer} was answered {status}; check `issuer`, or name `token_endpoint`."),
     )
     .answered(status)

@@ -11,7 +11,7 @@ use super::{HttpEndpoint, Prepared};
 use crate::clock::Moment;
 use crate::dpop::{self, DPOP, ProofKey, Rapport};
 use crate::grant::client_auth::{self, Given, Proof, Signer};
-use crate::grant::error::{Class, RefreshError};
+use crate::grant::error::{Class, Code, RefreshError};
 use crate::grant::wire::{Form, Metadata};
 use crate::grant::{ClientAuthMethod, Credentials, Flow, Params, Secret, Server};
 use crate::jose::{Algorithm, KeyError};
@@ -120,7 +120,7 @@ impl Material {
     fn signer(&self, params: &Params, metadata: &Metadata) -> Result<Signer, RefreshError> {
         let unusable = |error: KeyError| {
             let sentence = format!("The client key cannot be used: {error}. Check `client_key`.");
-            RefreshError::new(Class::Misconfigured, "client_key_unusable", sentence)
+            RefreshError::new(Class::Misconfigured, Code::ClientKeyUnusable, sentence)
         };
         let key = self.key.as_ref().ok_or(KeyError::NotPem).map_err(unusable)?;
         let Credentials { key_id, algorithm, .. } = &params.credentials;
@@ -138,7 +138,7 @@ fn takes_our_proofs(metadata: &Metadata) -> Result<(), RefreshError> {
     let sentence = format!(
         "The authorization server takes no proofs of possession that are signed with {ours}; remove `dpop`."
     );
-    Err(RefreshError::new(Class::Misconfigured, "dpop_unsupported", sentence))
+    Err(RefreshError::new(Class::Misconfigured, Code::DpopUnsupported, sentence))
 }
 
 /// Whom an assertion is for: the issuer (FAPI 2.0, RFC 7523bis), or the token endpoint where that is all that is known.
@@ -171,7 +171,11 @@ fn read_secrets(references: &[Secret]) -> Result<Vec<ClientSecret>, RefreshError
 
 /// That a reference leads to nothing.
 pub(super) fn unreadable(what: &str, why: &str) -> RefreshError {
-    RefreshError::new(Class::Misconfigured, "secret_unreadable", format!("The {what} is not there: {why}."))
+    RefreshError::new(
+        Class::Misconfigured,
+        Code::SecretUnreadable,
+        format!("The {what} is not there: {why}."),
+    )
 }
 
 /// A form, and where it goes: what a request says, before it is proven who asks.

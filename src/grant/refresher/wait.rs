@@ -125,7 +125,12 @@ impl Refresher {
     async fn look_for_news(&mut self) {
         let (inputs, rests) = self.inputs().await;
         let is_new = match &self.parked_on {
-            Some(parked_on) => *parked_on != inputs,
+            // Tokens that another process has got change what a refusal says of them; under another verdict they would have
+            // every process that shares the store ask in turn, each waking the next.
+            Some(parked_on) => {
+                parked_on.given != inputs.given
+                    || self.desk.stands_refused() && parked_on.rests != inputs.rests
+            }
             None => inputs.given.seed.is_some() && inputs.given.seed != self.used.seed,
         };
         let is_another_line = rests.is_some_and(|record| self.is_another_line(&record));

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{Members, printable};
 use crate::grant::SignIn;
-use crate::grant::error::{Class, RefreshError};
+use crate::grant::error::{Class, Code, RefreshError};
 use crate::net;
 
 /// What a server's metadata say (RFC 8414 §2, OpenID Connect Discovery §3).
@@ -114,12 +114,12 @@ impl Metadata {
 /// # Errors
 /// When it is not one, names another issuer (RFC 8414 §3.3), or a token endpoint that secrets must not be sent to.
 pub fn read_metadata(issuer: &str, body: &[u8]) -> Result<Metadata, RefreshError> {
-    let wrong = |sentence: String| RefreshError::new(Class::Misconfigured, "discovery_failed", sentence);
+    let wrong = |sentence: String| RefreshError::new(Class::Misconfigured, Code::DiscoveryFailed, sentence);
     let Ok(Value::Object(members)) = serde_json::from_slice::<Value>(body) else {
         // A portal's page, most likely; it goes away.
         return Err(RefreshError::new(
             Class::Blocked,
-            "discovery_failed",
+            Code::DiscoveryFailed,
             format!("The metadata of {issuer} are not a JSON object; check `issuer`."),
         ));
     };
@@ -128,7 +128,7 @@ pub fn read_metadata(issuer: &str, body: &[u8]) -> Result<Metadata, RefreshError
     if named != issuer {
         return Err(RefreshError::new(
             Class::Misconfigured,
-            "issuer_mismatch",
+            Code::IssuerMismatch,
             format!(
                 "The metadata found under {issuer} are of issuer `{}`; configure that one.",
                 printable(&named)

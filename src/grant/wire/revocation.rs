@@ -1,7 +1,7 @@
 //! What a server answers when it is told that a token is given up (RFC 7009).
 
 use super::{Answer, Members, OauthError, Told, secrets};
-use crate::grant::error::{Class, RefreshError};
+use crate::grant::error::{Class, Code, RefreshError};
 
 /// Reads that answer: a token that was unknown is as good as revoked (RFC 7009 §2.2).
 ///
@@ -16,7 +16,7 @@ pub fn read_revocation(answer: &Answer, told: Told<'_>) -> Result<(), RefreshErr
     let secrets = secrets(told, members.as_ref());
     let error = members.as_ref().and_then(OauthError::of).filter(|_| status.is_client_error());
     let verdict = error.as_ref().map(|error| error.verdict(answer, true, &secrets));
-    if let Some(refused) = verdict.filter(|verdict| verdict.code == "client_rejected") {
+    if let Some(refused) = verdict.filter(|verdict| verdict.code == Code::ClientRejected) {
         return Err(refused.answered(status));
     }
     let class = match status.as_u16() {
@@ -29,7 +29,7 @@ pub fn read_revocation(answer: &Answer, told: Told<'_>) -> Result<(), RefreshErr
         "The revocation endpoint answered {status}{words}: the refresh token may be good still. Try again later, or check \
          `revocation_endpoint`."
     );
-    Err(RefreshError::new(class, "revocation_failed", sentence).answered(status))
+    Err(RefreshError::new(class, Code::RevocationFailed, sentence).answered(status))
 }
 
 #[cfg(test)]
@@ -50,10 +50,10 @@ mod tests {
         };
         assert!(read(200, "").is_ok() && read(204, "").is_ok());
         let error = read(401, r#"{"error":"invalid_client","error_description":"R1-secret?"}"#).unwrap_err();
-        assert_eq!((error.class, error.code), (Class::Misconfigured, "client_rejected"));
+        assert_eq!((error.class, error.code), (Class::Misconfigured, Code::ClientRejected));
         assert!(!error.sentence.contains("R1-secret"), "{}", error.sentence);
         let error = read(400, r#"{"error":"unsupported_token_type"}"#).unwrap_err();
-        assert_eq!((error.class, error.code), (Class::Misconfigured, "revocation_failed"));
+        assert_eq!((error.class, error.code), (Class::Misconfigured, Code::RevocationFailed));
         assert!(error.sentence.contains("`unsupported_token_type`"), "{}", error.sentence);
         for (status, class) in [
             (302, Class::Misconfigured),

@@ -68,11 +68,29 @@ fn a_refresh_token_is_salvaged_from_what_is_whole_and_broken_anywhere() {
         let found = salvage(&cut).map(|token| token.expose().to_owned());
         assert!(found.is_none() || found.as_deref() == Some("R2"), "{body}");
     }
+    let latin = Answer {
+        body: zeroize::Zeroizing::new(b"access_token=A&scope=caf\xe9&refresh_token=R2".to_vec()),
+        ..answer(200, "")
+    };
+    assert_eq!(salvage(&latin), Some(RefreshToken::new("R2")));
     // Its own, in UTF-16 as well.
     let nested = r#"{"refresh_token":"R2","last":{"refresh_token":"R1"}} and more"#;
     let marked: Vec<u8> = format!("\u{feff}{nested}").encode_utf16().flat_map(u16::to_le_bytes).collect();
     let odd = Answer { body: zeroize::Zeroizing::new(marked), ..answer(200, "") };
     assert_eq!(salvage(&odd), Some(RefreshToken::new("R2")));
+}
+
+#[test]
+fn another_grants_refresh_token_is_not_salvaged_from_what_keeps_count_of_its_depth() {
+    for body in [
+        r#"{"access_token":"A","refresh_token":null,"idp":{"refresh_token":"G1"},}"#,
+        r#"{"access_token":"A","idp":{"refresh_token":"G1"},}"#,
+        r#"{"access_token":"A","idp":{"refresh_token":"G1"},"expires_in":NaN}"#,
+        r#"{"access_token":"A","name":"\ud800","idp":{"refresh_token":"G1"}}"#,
+        r#"{"access_token":"A","token_type":"refresh_token","refresh_token":{"refresh_token":"G1"}},"#,
+    ] {
+        assert_eq!(salvaged(body), None, "{body}");
+    }
 }
 
 #[test]
@@ -199,7 +217,7 @@ fn a_bound_token_is_used_where_proofs_are_shown_and_an_unbound_one_where_that_wi
         match (super::read(answer, Told::default(), dpop), expected) {
             (Ok(issued), Some(bound)) => assert_eq!(issued.bound, bound, "{answer:?} {dpop:?}"),
             (Err(error), None) => {
-                assert_eq!((error.class, error.code), (Class::Misconfigured, "token_binding_wrong"));
+                assert_eq!((error.class, error.code), (Class::Misconfigured, Code::TokenBindingWrong));
             }
             (read, _) => panic!("{answer:?} {dpop:?}: {read:?}"),
         }
@@ -221,7 +239,7 @@ fn a_refused_proof_is_told_from_a_refused_grant() {
         assert_eq!(refuses_proof(&answer), expected, "{status} {error}");
         if expected.is_some() {
             let told = read(&answer).unwrap_err();
-            assert_eq!((told.class, told.code), (Class::Misconfigured, "dpop_proof_rejected"));
+            assert_eq!((told.class, told.code), (Class::Misconfigured, Code::DpopProofRejected));
         }
     }
 }
@@ -274,7 +292,7 @@ fn answers_are_classed_by_status_first() {
     for (status, body) in [(400, grant), (200, r#"{"error":"bad_refresh_token"}"#)] {
         let of_an_assertion = super::read(&answer(status, body), Told::default(), Dpop::Off).unwrap_err();
         let verdict = (of_an_assertion.class, of_an_assertion.code);
-        assert_eq!(verdict, (Class::Misconfigured, "assertion_rejected"), "{body}");
+        assert_eq!(verdict, (Class::Misconfigured, Code::AssertionRejected), "{body}");
     }
 }
 
@@ -349,7 +367,7 @@ fn metadata_of_another_issuer_are_not_used() {
         ("<html>".to_owned(), "discovery_failed"),
     ];
     for (body, code) in rows {
-        assert_eq!(metadata(body.clone()).unwrap_err().code, code, "{body}");
+        assert_eq!(metadata(body.clone()).unwrap_err().code.word(), code, "{body}");
     }
 }
 

@@ -11,7 +11,7 @@ use crate::secret::{ClientSecret, RefreshToken};
 /// A longer text is not shown at all: to look for secrets in it would take its time, and nobody reads it.
 const LONGEST: usize = 4096;
 
-/// How many bytes may be compared for one text: some milliseconds. The server chooses the text and, with the tokens in its
+/// How many steps may be made for one text: tens of milliseconds. The server chooses the text and, with the tokens in its
 /// answer, some of the secrets.
 const MOST_WORK: u32 = 1 << 20;
 
@@ -142,7 +142,7 @@ fn end_of(secret: &[u8], text: &[u8], start: usize, work: &Work) -> Option<usize
         if !work.spend(ends.len()) {
             return None;
         }
-        let mut next: Vec<usize> = ends.iter().flat_map(|at| spelled(*byte, text, *at)).collect();
+        let mut next: Vec<usize> = ends.iter().flat_map(|at| spelled(*byte, text, *at, work)).collect();
         if !is_shown(*byte) {
             // It may stand there encoded, or has been left out with all that cannot be shown.
             next.append(&mut ends);
@@ -158,22 +158,22 @@ fn end_of(secret: &[u8], text: &[u8], start: usize, work: &Work) -> Option<usize
 }
 
 /// Where the spellings of one byte end that begin at `at`.
-fn spelled(byte: u8, text: &[u8], at: usize) -> Vec<usize> {
+fn spelled(byte: u8, text: &[u8], at: usize, work: &Work) -> Vec<usize> {
     let Some(there) = text.get(at) else { return Vec::new() };
     let is_plain = *there == byte || (byte == b' ' && *there == b'+');
-    let encoded = escapes(text, at).filter(|(decoded, _)| *decoded == byte).map(|(_, end)| end);
+    let encoded = escapes(text, at, work).filter(|(decoded, _)| *decoded == byte).map(|(_, end)| end);
     is_plain.then_some(at + 1).into_iter().chain(encoded).collect()
 }
 
 /// What the escape at `at` stands for, decoded once (`%2F`), twice (`%252F`) and so on, and where each ends.
-fn escapes(text: &[u8], at: usize) -> impl Iterator<Item = (u8, usize)> {
+fn escapes(text: &[u8], at: usize, work: &Work) -> impl Iterator<Item = (u8, usize)> {
     let pair = |at: usize| {
         let digit = |at: usize| char::from(*text.get(at)?).to_digit(16);
         u8::try_from(digit(at)? * 16 + digit(at + 1)?).ok()
     };
     let first = (text.get(at) == Some(&b'%')).then_some(at + 1);
     let starts = std::iter::successors(first, move |at| (pair(*at) == Some(b'%')).then_some(at + 2));
-    starts.filter_map(move |at| Some((pair(at)?, at + 2)))
+    starts.take_while(|_| work.spend(1)).filter_map(move |at| Some((pair(at)?, at + 2)))
 }
 
 /// Where something ends that begins as the JSON of a JWT's header does in base64, and has more than one part.
@@ -182,7 +182,7 @@ fn end_of_jwt(text: &[u8], start: usize, work: &Work) -> Option<usize> {
     let mut parts = 1;
     let mut end = end_of(b"eyJ", text, start, work)?;
     while let Some(there) = text.get(end).filter(|_| work.spend(1)) {
-        let (byte, next) = escapes(text, end).last().unwrap_or((*there, end + 1));
+        let (byte, next) = escapes(text, end, work).last().unwrap_or((*there, end + 1));
         if !is_part(byte) {
             break;
         }
@@ -247,6 +247,8 @@ mod tests {
         let left_out = "\u{7f}".repeat(1_000_000);
         assert_eq!(shown(&left_out, &"%7F".repeat(1365)), NOT_SHOWN);
         assert_eq!(shown(&left_out, "YWJj ".repeat(800).as_str()), NOT_SHOWN);
+        // One escape that may be decoded two thousand times, for every byte that may have been left out.
+        assert_eq!(shown(&left_out, &format!("%{}", "25".repeat(2047))), NOT_SHOWN);
         let secret = "a".repeat(500);
         assert_eq!(shown(&secret, &format!("<{secret}>")), "<[client secret]>");
     }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 #[cfg(debug_assertions)]
 use std::sync::Arc;
@@ -53,6 +53,12 @@ pub(crate) fn sync_folder(folder: &File) -> io::Result<()> {
         }
         done => done,
     }
+}
+
+/// Whether an open file is the one that this path names; it may have been removed or replaced since.
+pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let (held, named) = (file.metadata()?, fs::symlink_metadata(path)?);
+    Ok((held.dev(), held.ino()) == (named.dev(), named.ino()))
 }
 
 impl Disk {
@@ -132,5 +138,22 @@ impl Disk {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             done => done,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_replaced_is_told_from_the_one_that_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let held = File::create(&path).unwrap();
+        assert!(is_at(&held, &path).unwrap());
+        fs::remove_file(&path).unwrap();
+        assert_eq!(is_at(&held, &path).unwrap_err().kind(), io::ErrorKind::NotFound, "removed");
+        File::create(&path).unwrap();
+        assert!(!is_at(&held, &path).unwrap(), "replaced");
     }
 }

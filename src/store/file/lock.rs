@@ -1,11 +1,12 @@
 //! The lock file: flock, because the kernel takes it from a process that dies, whatever it died of.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::disk::is_at;
 use super::place::{Files, Place};
 use super::read::NOFOLLOW;
 use super::{Doing as _, StoreError};
@@ -28,7 +29,7 @@ pub(super) fn try_take(place: &Place) -> Result<Option<Locked>, StoreError> {
     let files = place.settle()?;
     let lock = open(&files.lock).doing("open", &files.lock)?;
     match lock.try_lock() {
-        Ok(()) if is_at(&lock, &files.lock) => {
+        Ok(()) if is_at(&lock, &files.lock).unwrap_or(false) => {
             let folder = File::open(&files.folder).doing("open", &files.folder)?;
             Ok(Some(Locked { files, folder, keys, _lock: lock }))
         }
@@ -47,28 +48,5 @@ fn open(path: &Path) -> io::Result<File> {
     match made {
         Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => options.open(path),
         made => made,
-    }
-}
-
-fn is_at(lock: &File, path: &Path) -> bool {
-    let named = fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()));
-    let held = lock.metadata().map(|found| (found.dev(), found.ino()));
-    matches!((held, named), (Ok(held), Ok(named)) if held == named)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lock_on_a_file_that_was_replaced_is_told_from_one_that_counts() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
-        let lock = File::create(&path).unwrap();
-        assert!(is_at(&lock, &path));
-        fs::remove_file(&path).unwrap();
-        assert!(!is_at(&lock, &path), "removed");
-        File::create(&path).unwrap();
-        assert!(!is_at(&lock, &path), "replaced");
     }
 }

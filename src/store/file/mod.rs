@@ -14,6 +14,7 @@
 //!
 //! With an `encryption_key` every copy of the record, in whichever of these files, is sealed ([`super::seal`]).
 
+mod aside;
 mod disk;
 mod inspect;
 mod lock;
@@ -31,13 +32,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use self::disk::Disk;
-pub(crate) use self::disk::sync_folder;
 #[cfg(debug_assertions)]
 pub use self::disk::{Step, Watch};
+pub(crate) use self::disk::{is_at, sync_folder};
 use self::place::Place;
 use self::write::Held;
 use super::seal::Seal;
-use super::{Intent, Pending, Record, Store, StoreError, Txn};
+use super::{Intent, Pending, Record, StandIn, Store, StoreError, Txn};
 use crate::clock::Stopwatch;
 use crate::secret::{Secret, dice};
 use crate::token::GrantName;
@@ -92,10 +93,18 @@ impl FileStore {
 
 impl Store for FileStore {
     fn begin(&self, patience: Duration) -> Pending<'_, Result<Box<dyn Txn>, StoreError>> {
+        self.begin_or(patience, Box::new(|| None))
+    }
+
+    fn begin_or(
+        &self,
+        patience: Duration,
+        stand_in: StandIn,
+    ) -> Pending<'_, Result<Box<dyn Txn>, StoreError>> {
         Box::pin(async move {
             let locked = self.lock(patience).await?;
             let disk = self.disk.clone();
-            let held = blocking(move || Held::new(locked, disk)).await?;
+            let held = blocking(move || Held::new(locked, disk, stand_in)).await?;
             let record = held.resting().cloned();
             Ok(Box::new(FileTxn { held: Arc::new(Mutex::new(held)), record }) as Box<dyn Txn>)
         })

@@ -3,14 +3,13 @@
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use zeroize::Zeroizing;
 
 use super::lock::Locked;
 use super::place::{Files, Fitness, Place, fitness};
 use super::{Doing as _, StoreError, refused};
-use crate::clock::Clock;
 use crate::store::Record;
 use crate::store::record::Unreadable;
 
@@ -37,11 +36,11 @@ pub(super) fn peek(place: &Place) -> Result<Option<Record>, StoreError> {
     let Some(found) = open(&files)? else { return Ok(None) };
     keys.decode(&found.bytes).map(Some).or_else(|unreadable| {
         let why = damage(&files.record, unreadable)?;
-        Err(corrupt(&files.record, why, None))
+        Err(corrupt(&files.record, why))
     })
 }
 
-/// The record under the lock. What is damaged is set aside, so that the next attempt meets an empty place.
+/// The record under the lock.
 pub(super) fn record(Locked { files, keys, .. }: &Locked) -> Result<Option<Record>, StoreError> {
     let Some(found) = open(files)? else { return Ok(None) };
     if found.opened_to_group {
@@ -49,7 +48,7 @@ pub(super) fn record(Locked { files, keys, .. }: &Locked) -> Result<Option<Recor
     }
     keys.decode(&found.bytes).map(Some).or_else(|unreadable| {
         let why = damage(&files.record, unreadable)?;
-        Err(corrupt(&files.record, why, set_aside(&files.record)))
+        Err(corrupt(&files.record, why))
     })
 }
 
@@ -99,20 +98,10 @@ pub(super) fn contents(mut file: &File, limit: u64) -> io::Result<Zeroizing<Vec<
     Ok(bytes)
 }
 
-fn corrupt(path: &Path, why: String, aside: Option<PathBuf>) -> StoreError {
-    StoreError::Corrupt { place: path.display().to_string(), why, aside }
+fn corrupt(path: &Path, why: String) -> StoreError {
+    StoreError::Corrupt { place: path.display().to_string(), why, aside: None }
 }
 
 fn is_link(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
-}
-
-/// Renames what is no record, under the lock and never over anything.
-fn set_aside(path: &Path) -> Option<PathBuf> {
-    let seconds = Clock::System.now().wall.as_secs();
-    let named = |ending: String| PathBuf::from(format!("{}.corrupt-{ending}", path.display()));
-    let aside = std::iter::once(named(seconds.to_string()))
-        .chain((2..1000).map(|nth| named(format!("{seconds}-{nth}"))))
-        .find(|aside| fs::symlink_metadata(aside).is_err())?;
-    fs::rename(path, &aside).ok().map(|()| aside)
 }

@@ -7,8 +7,8 @@ use std::path::Path;
 use super::disk::Disk;
 use super::lock::Locked;
 use super::place::Files;
-use super::{Doing as _, StoreError, read, recover, refused};
-use crate::store::{Intent, NO_RECORD, Record};
+use super::{Doing as _, StoreError, aside, read, recover, refused};
+use crate::store::{Intent, NO_RECORD, Record, StandIn};
 
 /// How much larger than the record the spare is: a successor may be, when the server's tokens grow.
 const MARGIN: usize = 64 * 1024;
@@ -29,9 +29,15 @@ pub(super) struct Held {
 struct Displaced(Option<Intent>);
 
 impl Held {
-    /// Reads the record under the lock, and finishes or clears what a killed holder left.
-    pub(super) fn new(locked: Locked, disk: Disk) -> Result<Self, StoreError> {
-        let resting = read::record(&locked)?;
+    /// Reads the record under the lock, and finishes or clears what a killed holder left. What is damaged is set aside.
+    pub(super) fn new(locked: Locked, disk: Disk, stand_in: StandIn) -> Result<Self, StoreError> {
+        let resting = match read::record(&locked) {
+            Err(StoreError::Corrupt { place, why, .. }) => {
+                let aside = aside::set_aside(&locked, &disk, stand_in().as_ref())?;
+                return Err(StoreError::Corrupt { place, why, aside });
+            }
+            read => read?,
+        };
         let resting = recover::leftovers(&locked, &disk, resting)?;
         Ok(Self { locked, disk, resting, ours: None, spare: None })
     }

@@ -6,13 +6,19 @@ use super::fault::{Fault, Phase};
 use crate::support::http::Head;
 
 /// What a request was for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Endpoint {
     /// Either metadata document.
     Discovery,
     /// The token endpoint.
     Token,
-    /// Where tokens are given up.
+    /// Where browsers are sent.
+    Authorization,
+    /// Where authorization requests are pushed to.
+    Pushed,
+    /// Where a device begins to sign in.
+    Device,
+    /// Where tokens are given back.
     Revocation,
     /// Anything else.
     Other,

@@ -1,6 +1,7 @@
 //! Two troubles at once: what one of them asks for is done, and the other makes it no worse.
 
 use super::*;
+use crate::grant::error::Code;
 
 /// Runs a bench that may keep its thread for itself: paused time would then stand still for ever.
 fn within_real_seconds<F: Future<Output = ()> + 'static>(seconds: u64, bench: fn() -> F) {
@@ -162,7 +163,9 @@ struct Unprepared(AtomicU32);
 impl TokenEndpoint for Unprepared {
     fn prepare(&self) -> Pending<'_, Result<Prepared, RefreshError>> {
         self.0.fetch_add(1, Ordering::SeqCst);
-        Box::pin(async { Err(RefreshError::new(Class::Misconfigured, "discovery_failed", "No document.")) })
+        Box::pin(async {
+            Err(RefreshError::new(Class::Misconfigured, Code::DiscoveryFailed, "No document."))
+        })
     }
 
     fn redeem<'a>(
@@ -188,6 +191,30 @@ async fn a_secret_that_is_there_all_along_is_no_news_to_a_grant_that_cannot_be_a
     tokio::time::sleep(600 * SECOND).await;
     let asked = asked.0.load(Ordering::SeqCst);
     assert!((9..=12).contains(&asked), "once a minute (R54), and not at each look: {asked}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_whose_tokens_are_not_bound_as_they_must_be_do_not_wake_each_other() {
+    let seed = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(seed.path(), "R1").unwrap();
+    let params = Params { dpop: Dpop::Required, ..params(&seed) };
+    // Each answer replaces the refresh token, and gives an access token that is bound to no key.
+    let answers = (2..400).map(|number| {
+        let body = format!(
+            r#"{{"access_token":"A","token_type":"Bearer","refresh_token":"R{number}","expires_in":9}}"#
+        );
+        Step::Says(200, Box::leak(body.into_boxed_str()))
+    });
+    let one = Bench::of(params.clone(), seed, answers, MemoryStore::default());
+    let store: Arc<dyn Store> = Arc::clone(&one.store) as Arc<dyn Store>;
+    let clock = Clock::Test(one.clock.clone());
+    let endpoint = Arc::clone(&one.script) as Arc<dyn TokenEndpoint>;
+    one.is(State::Misconfigured).await;
+    let other = grant::spawn(params, endpoint, store, clock, || 0.0);
+    tokio::time::sleep(600 * SECOND).await;
+    assert_eq!(other.board.look().state, State::Misconfigured);
+    let asked = one.script.redeems();
+    assert!((8..=24).contains(&asked), "each once a minute (R54): {asked}");
 }
 
 #[tokio::test(start_paused = true)]

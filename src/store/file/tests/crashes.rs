@@ -242,6 +242,34 @@ async fn a_probe_that_is_cut_off_anywhere_loses_nothing() {
 }
 
 #[tokio::test]
+async fn at_no_time_is_the_place_of_a_damaged_record_empty() {
+    let damaged = "{ half a rec";
+    for how in EVERY_WAY {
+        for step in 0.. {
+            let (_folder, path) = resting("plain").await;
+            fs::write(&path, damaged).unwrap();
+            let faults = Faults::at(step, how);
+            let stand_in = || -> crate::store::StandIn { Box::new(|| Some(record(0))) };
+            let begun = store_with(&path, &faults).begin_or(LONG, stand_in()).await.map(drop);
+            let place = format!("{how:?} at {step}: {begun:?}");
+            let rests = fs::read_to_string(&path).unwrap_or_else(|_| panic!("{place}: nothing rests"));
+            let again = store(&path).begin_or(LONG, stand_in()).await;
+            let found = again.map(|txn| txn.record().cloned());
+            match rests == damaged {
+                true => assert!(matches!(found, Err(StoreError::Corrupt { aside: Some(_), .. })), "{place}"),
+                false => assert_eq!(found.unwrap(), Some(record(0)), "{place}"),
+            }
+            let kept = names(&path).into_iter().find(|name| name.contains(".corrupt-"));
+            let kept = kept.unwrap_or_else(|| panic!("{place}: it is kept"));
+            assert_eq!(fs::read_to_string(path.with_file_name(kept)).unwrap(), damaged);
+            if faults.steps().len() <= step {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_commit_after_one_that_failed_saves_the_later_record() {
     let steps = undisturbed().await;
     for step in 0..steps.len() {
