@@ -25,6 +25,9 @@ mod manual;
 /// A grant is kept alive over real sockets and a real file, whatever the token endpoint does.
 mod refreshing;
 
+/// People sign in, in a browser or by a device, and everything that may come in between.
+mod signing_in;
+
 /// Requests over real sockets, with a fixed token: connections, protocols, retries, timeouts.
 mod proxying;
 /// Bodies and tunnels flow both ways, as they come, to their true end.

@@ -32,7 +32,7 @@ pub(super) fn report(config: &Config) -> Result<Report, Failure> {
 /// Has it do something, once it is known to be the right one; what it answers if it does.
 pub(super) fn act(config: &Config, path: &str) -> Result<Value, Failure> {
     report(config)?;
-    let Answer { status, body, .. } = ask::post(config.admin.listen.as_ref(), &config.proxy.guard, path)?;
+    let Answer { status, body, .. } = ask::act(config.admin.listen.as_ref(), &config.proxy.guard, path)?;
     let json: Value = serde_json::from_str(&body).unwrap_or_default();
     if (200..300).contains(&status) {
         return Ok(json);

@@ -4,24 +4,21 @@ use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use jiff::SignedDuration;
 
-use super::grants::{Grant, unusable_store, wait_for};
+use super::grants::{Grant, named, unusable_store, wait_for};
 use super::terminal::{self, Terminal};
-use super::{Common, Exit, Failure, ask, note, run};
-use crate::admin;
+use super::{Common, Exit, Failure, daemon, note, run};
 use crate::clock::Clock;
 use crate::config::{Config, Flags, Loaded};
 use crate::grant::endpoint::HttpEndpoint;
 use crate::grant::{Flow, Params, Secret, lineage};
-use crate::login::{Login, LoginError, Outcome, Signed, Wish, emit, in_short};
+use crate::login::{Code, Login, LoginError, Outcome, Signed, Wish, emit, in_short};
 use crate::net::Listen;
 use crate::secret::Fingerprint;
 use crate::signal::Signals;
 use crate::store::{self, transfer};
 use crate::telemetry;
 use crate::tls::Tls;
-use crate::token::GrantName;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -35,7 +32,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     no_browser: bool,
     /// How long you have
-    #[arg(long, value_name = "SPAN", default_value = "10m", value_parser = span)]
+    #[arg(long, value_name = "SPAN", default_value = "10m", value_parser = patience)]
     timeout: Duration,
     /// The port that the browser comes back to; `redirect_port`, when left out
     #[arg(long, value_name = "N")]
@@ -64,11 +61,11 @@ enum EmitForm {
     Json,
 }
 
-fn span(text: &str) -> Result<Duration, String> {
-    let span = text.parse::<SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
-    let reasonable =
-        |span: &Duration| (Duration::from_secs(1)..=Duration::from_secs(24 * 3600)).contains(span);
-    span.filter(reasonable).ok_or_else(|| "write it as 10m, from 1s to 24h".to_owned())
+/// How long a person may be given.
+fn patience(text: &str) -> Result<Duration, String> {
+    let span = super::span(text)?;
+    let is_reasonable = (Duration::from_secs(1)..=Duration::from_secs(24 * 3600)).contains(&span);
+    if is_reasonable { Ok(span) } else { Err("it has to be from 1s to 24h".to_owned()) }
 }
 
 fn kubernetes_name(text: &str) -> Result<String, String> {
@@ -165,28 +162,9 @@ fn bearerd(common: &Common) -> String {
     format!("bearerd{}", config.unwrap_or_default())
 }
 
-/// The grant of this name, or the only one there is, if somebody can sign in for it.
+/// The grant that somebody signs in for.
 fn grant(config: &Config, name: Option<&str>) -> Result<Params, Failure> {
-    let names = || config.grants.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    let params = match name {
-        Some(name) => config.grants.get(&GrantName::new(name)).ok_or_else(|| {
-            let why = format!("there is no grant `{}`; there is {}", name.escape_debug(), names());
-            Failure::new(Exit::Config, why)
-        })?,
-        None => {
-            let mut all = config.grants.values();
-            match (all.next(), all.next()) {
-                (Some(only), None) => only,
-                _ => {
-                    let why = format!(
-                        "there are several grants; name one of {}, as in `bearerd login NAME`",
-                        names()
-                    );
-                    return Err(Failure::new(Exit::Usage, why));
-                }
-            }
-        }
-    };
+    let params = named(config, name)?;
     if matches!(params.flow, Flow::RefreshToken { .. }) {
         return Ok(params.clone());
     }
@@ -201,7 +179,7 @@ fn print(form: &emit::Form, params: &Params, signed: &Signed) -> Result<Vec<Stri
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| {
         let sentence =
             format!("The sign-in was good, and nobody took what it brought: {error}. Sign in again.");
-        LoginError::new(Outcome::SignIn, "emit_failed", sentence)
+        LoginError::new(Outcome::SignIn, Code::EmitFailed, sentence)
     })?;
     note(
         "✓ Signed in. The refresh token is on standard output, and nothing was stored here.\n  One refresh token has one \
@@ -285,7 +263,7 @@ impl<'a> Home<'a> {
                 "The sign-in was good, and what it brought could not be stored: {}. Mend that and sign in again.",
                 failure.says
             );
-            LoginError::new(Outcome::Config, "store_unavailable", sentence)
+            LoginError::new(Outcome::Config, Code::StoreUnavailable, sentence)
         };
         let mut txn = self.grant.lock().await.map_err(lost)?;
         let mut replaced = false;
@@ -302,11 +280,7 @@ impl<'a> Home<'a> {
     /// Has the running bearerd look at the store at once, if one runs with this configuration. It looks by itself after a
     /// while, so nothing depends on this.
     fn is_told(&self) -> bool {
-        let path = format!("/api/v1/grants/{}/look", self.grant.params.name);
-        let answer = ask::post(self.config.admin.listen.as_ref(), &self.config.proxy.guard, &path);
-        answer.is_ok_and(|answer| {
-            answer.status == 202 && answer.identity.as_deref() == Some(&admin::identity(self.config))
-        })
+        daemon::act(self.config, &format!("/api/v1/grants/{}/look", self.grant.params.name)).is_ok()
     }
 }
 
@@ -325,9 +299,9 @@ mod tests {
 
     #[test]
     fn a_span_is_one_that_somebody_could_take() {
-        assert_eq!(span("10m"), Ok(Duration::from_secs(600)));
+        assert_eq!(patience("10m"), Ok(Duration::from_secs(600)));
         for wrong in ["", "10", "0s", "-5m", "25h", "soon"] {
-            assert!(span(wrong).is_err(), "{wrong}");
+            assert!(patience(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -92,6 +92,8 @@ enum Verb {
     Check(Box<check::Arguments>),
     /// Show how the running bearerd's grants are
     Status(Box<status::Arguments>),
+    /// Sign in, and store what the grant goes on with
+    Login(Box<login::Arguments>),
     /// Have the server revoke the refresh token, and erase it here
     Logout(Box<logout::Arguments>),
     /// Get a new access token now
@@ -104,8 +106,6 @@ enum Verb {
     Stop(Box<orders::Arguments>),
     /// Print the access token that rests in the store
     Token(Box<token::Arguments>),
-    /// Sign in, and store what the grant goes on with
-    Login(Box<login::Arguments>),
     /// Take a grant out of the store, for another bearerd to go on with
     Export(Box<export::Arguments>),
     /// Put an exported grant into the store
@@ -174,13 +174,13 @@ fn perform(Command { common, verb }: Command) -> Result<Exit, Failure> {
         Verb::Run(flags) => run::run(&common, *flags),
         Verb::Check(arguments) => check::check(&common, *arguments),
         Verb::Status(arguments) => status::status(&common, *arguments),
+        Verb::Login(arguments) => login::login(&common, *arguments),
         Verb::Logout(arguments) => logout::logout(&common, *arguments),
         Verb::Refresh(arguments) => refresh::refresh(&common, *arguments),
         Verb::Wait(arguments) => wait::wait(&common, *arguments),
         Verb::Reload(arguments) => orders::reload(&common, *arguments),
         Verb::Stop(arguments) => orders::stop(&common, *arguments),
         Verb::Token(arguments) => token::token(&common, *arguments),
-        Verb::Login(arguments) => login::login(&common, *arguments),
         Verb::Export(arguments) => export::export(&common, *arguments),
         Verb::Import(arguments) => import::import(&common, *arguments),
         Verb::Healthcheck(arguments) => healthcheck::healthcheck(&common, *arguments),

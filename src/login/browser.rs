@@ -3,8 +3,8 @@
 use super::callback::Expected;
 use super::listener::{Listener, Port};
 use super::probe::{self, Cause, Refusal, Verdict};
-use super::request::{Carriage, Code};
-use super::{Arrived, LoginError, Outcome, Way, Wish};
+use super::request::{Carriage, CodeGrant};
+use super::{Arrived, Code, LoginError, Outcome, Way, Wish};
 use crate::grant::Server;
 use crate::secret::AuthorizationCode;
 
@@ -20,7 +20,7 @@ impl Way<'_> {
                  and register it.",
                 sign_in.redirect_port
             );
-            LoginError::new(Outcome::Config, "redirect_port_taken", sentence)
+            LoginError::new(Outcome::Config, Code::RedirectPortTaken, sentence)
         })?;
         let redirect_uri = port.redirect_uri();
         self.login
@@ -34,7 +34,7 @@ impl Way<'_> {
         self.show(&address, number);
         let code = self.returned(&mut listener).await;
         match code {
-            Ok(code) => Ok(Arrived::Code(Code { code, redirect_uri }, listener)),
+            Ok(code) => Ok(Arrived::Code(CodeGrant { code, redirect_uri }, listener)),
             Err(error) => {
                 listener.finish(super::page::failed(&error, self.login.command)).await;
                 Err(error)
@@ -107,7 +107,7 @@ impl Way<'_> {
                     "The authorization endpoint does not take client `{client}`: it says {said}. Check `client_id`, and that \
                      the server lets this client sign people in with a browser."
                 );
-                LoginError::new(Outcome::Config, "client_refused", sentence)
+                LoginError::new(Outcome::Config, Code::ClientRefused, sentence)
             }
             Cause::RedirectUri => {
                 let sign_in = &self.login.params.sign_in;
@@ -124,7 +124,7 @@ impl Way<'_> {
                 let sentence = format!(
                     "The authorization server does not take the redirect URI {redirect_uri}: it says {said}. {cure}"
                 );
-                LoginError::new(Outcome::Config, "redirect_uri_refused", sentence)
+                LoginError::new(Outcome::Config, Code::RedirectUriRefused, sentence)
             }
         }
     }

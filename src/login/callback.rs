@@ -2,7 +2,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::{LoginError, Outcome};
+use super::{Code, LoginError, Outcome};
 use crate::grant::wire::{ServerError, printable};
 use crate::secret::AuthorizationCode;
 
@@ -90,13 +90,13 @@ fn garbled(name: &str) -> LoginError {
         "The browser came back with a `{name}` that cannot be read, or with more than one. Nothing of it is used; sign in \
          again."
     );
-    LoginError::new(Outcome::SignIn, "callback_malformed", sentence)
+    LoginError::new(Outcome::SignIn, Code::CallbackMalformed, sentence)
 }
 
 fn foreign_state() -> LoginError {
     let sentence = "The browser came back from another sign-in (its `state` is not this one's): somebody may have tried to \
                     slip theirs in, or an old page was opened again. Nothing of it is used; sign in again.";
-    LoginError::new(Outcome::SignIn, "state_mismatch", sentence)
+    LoginError::new(Outcome::SignIn, Code::StateMismatch, sentence)
 }
 
 fn foreign_issuer(issuer: &str, ours: &str) -> LoginError {
@@ -105,14 +105,14 @@ fn foreign_issuer(issuer: &str, ours: &str) -> LoginError {
          again.",
         printable(issuer)
     );
-    LoginError::new(Outcome::SignIn, "issuer_mismatch", sentence)
+    LoginError::new(Outcome::SignIn, Code::IssuerMismatch, sentence)
 }
 
 fn no_issuer(ours: &str) -> LoginError {
     let sentence = format!(
         "The browser came back without `iss`, which {ours} promises to send. Nothing of it is used; sign in again."
     );
-    LoginError::new(Outcome::SignIn, "issuer_mismatch", sentence)
+    LoginError::new(Outcome::SignIn, Code::IssuerMismatch, sentence)
 }
 
 #[cfg(test)]

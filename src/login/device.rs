@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::request::{device_request, of_device, secret_of};
-use super::{Arrived, LoginError, Outcome, Way, Wish};
+use super::{Arrived, Code, LoginError, Outcome, Way, Wish};
 use crate::clock::{self, Stopwatch};
 use crate::grant::endpoint::Question;
 use crate::grant::wire::{self, Answer, DeviceGrant, Told};
@@ -108,7 +108,7 @@ impl Way<'_> {
 fn expired() -> LoginError {
     let sentence =
         "The code was not used in time, and the server takes it no more. Nothing has changed; sign in again.";
-    LoginError::new(Outcome::SignIn, "sign_in_timed_out", sentence)
+    LoginError::new(Outcome::SignIn, Code::SignInTimedOut, sentence)
 }
 
 /// When to ask again, if at all.

@@ -243,7 +243,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
-    use crate::login::Outcome;
+    use crate::login::{Code, Outcome};
 
     async fn listening() -> (Listener, u16) {
         let port = Port::bind(0, "/callback").await.unwrap();
@@ -310,7 +310,7 @@ mod tests {
         });
         listener.answer().await.unwrap();
         assert!(!browser.is_finished(), "it waits for how it ends");
-        let error = LoginError::new(Outcome::Config, "store_unavailable", "It could not be stored.");
+        let error = LoginError::new(Outcome::Config, Code::StoreUnavailable, "It could not be stored.");
         listener.finish(page::failed(&error, "bearerd login")).await;
         let (first, second, last) = browser.await.unwrap();
         for redirect in [first, second] {

@@ -18,7 +18,7 @@ mod tokens;
 
 use std::time::Duration;
 
-pub use self::error::{LoginError, Outcome, in_short};
+pub use self::error::{Code, LoginError, Outcome, in_short};
 use self::listener::Listener;
 use self::provider::Provider;
 use self::request::Attempt;
@@ -88,7 +88,7 @@ struct Way<'a> {
 
 /// A person has signed in: the answer of the token endpoint, or the code that brings one.
 enum Arrived {
-    Code(request::Code, Listener),
+    Code(request::CodeGrant, Listener),
     /// What was asked of the device, and all that an answer may quote beside.
     Answer(Answer, Moment, Vec<ClientSecret>),
 }
@@ -177,7 +177,7 @@ impl Way<'_> {
             "Nobody can sign in {how} at {}: its metadata name no `{key}`{why}. Configure it, or sign in another way.",
             self.login.params.server.identity()
         );
-        LoginError::new(Outcome::Config, "no_sign_in_endpoint", sentence)
+        LoginError::new(Outcome::Config, Code::NoSignInEndpoint, sentence)
     }
 
     /// Every secret that the server is told, and may quote.

@@ -102,12 +102,12 @@ fn page(title: &str, class: &str, content: &Markup) -> Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::login::Outcome;
     use crate::login::tests::params;
+    use crate::login::{Code, Outcome};
 
     #[test]
     fn what_a_stranger_says_is_text_on_the_page_and_nothing_else() {
-        let error = LoginError::new(Outcome::SignIn, "sign_in_denied", "<script>alert('1')</script>\" &");
+        let error = LoginError::new(Outcome::SignIn, Code::SignInDenied, "<script>alert('1')</script>\" &");
         let Page(text) = failed(&error, "bearerd login");
         assert!(
             text.contains("&lt;script&gt;alert('1')&lt;/script&gt;") && !text.contains("<script"),

@@ -3,7 +3,7 @@
 use http::Uri;
 
 use super::provider::Provider;
-use super::{LoginError, Outcome, Way};
+use super::{Code, LoginError, Outcome, Way};
 use crate::dpop::ProofKey;
 use crate::grant::Params;
 use crate::grant::endpoint::Question;
@@ -25,7 +25,7 @@ pub(super) struct Attempt {
 }
 
 /// A code that came back, and where to: the token request repeats it.
-pub(super) struct Code {
+pub(super) struct CodeGrant {
     pub(super) code: AuthorizationCode,
     pub(super) redirect_uri: String,
 }
@@ -82,7 +82,7 @@ fn new_key() -> Result<(DpopKey, ProofKey), LoginError> {
     let made = SigningKey::generate().and_then(|text| ProofKey::new(&text).map(|key| (text, key)));
     made.map_err(|error| {
         let sentence = format!("A key to bind tokens to cannot be made: {error}. Try again.");
-        LoginError::new(Outcome::Config, "dpop_key_unusable", sentence)
+        LoginError::new(Outcome::Config, Code::DpopKeyUnusable, sentence)
     })
 }
 
@@ -119,7 +119,7 @@ pub(super) fn secret_of(code: &DeviceCode) -> ClientSecret {
     ClientSecret::new(code.expose())
 }
 
-impl Code {
+impl CodeGrant {
     /// What an answer may quote.
     pub(super) fn secrets(&self, verifier: &CodeVerifier) -> [ClientSecret; 2] {
         [ClientSecret::new(self.code.expose()), ClientSecret::new(verifier.expose())]

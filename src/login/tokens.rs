@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::request::Code;
-use super::{LoginError, Outcome, Way};
+use super::request::CodeGrant;
+use super::{Code, LoginError, Outcome, Way};
 use crate::clock::{self, Moment};
 use crate::grant::Server;
 use crate::grant::endpoint::Question;
@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 impl Way<'_> {
     /// Exchanges a code. It is presented once: an answer that is lost is no reason to show it again.
-    pub(super) async fn exchange(&self, code: Code) -> Result<Signed, LoginError> {
+    pub(super) async fn exchange(&self, code: CodeGrant) -> Result<Signed, LoginError> {
         let mut tries = 1;
         let (answer, asked) = loop {
             let asked = self.login.clock.now();
@@ -48,7 +48,7 @@ impl Way<'_> {
         self.digest(&answer, asked, &told, self.attempt.nonce.as_deref())
     }
 
-    async fn present(&self, code: &Code) -> Result<Answer, RefreshError> {
+    async fn present(&self, code: &CodeGrant) -> Result<Answer, RefreshError> {
         let form = code.request(self.login.params, &self.attempt.verifier);
         let question =
             Question { what: "token endpoint", to: self.token_endpoint(), form, takes_extra: true };
@@ -72,7 +72,7 @@ impl Way<'_> {
                     let sentence = format!(
                         "The token endpoint took no tokens for this sign-in: it says {said}. Sign in again."
                     );
-                    LoginError::new(Outcome::SignIn, "code_rejected", sentence)
+                    LoginError::new(Outcome::SignIn, Code::CodeRejected, sentence)
                 }
                 _ => LoginError::refused("token endpoint", &said),
             });
@@ -91,7 +91,7 @@ impl Way<'_> {
             let sentence = format!(
                 "The ID token that came with the sign-in is not for it: {why}. Nothing of it is used; sign in again."
             );
-            LoginError::new(Outcome::SignIn, "id_token_mismatch", sentence)
+            LoginError::new(Outcome::SignIn, Code::IdTokenMismatch, sentence)
         })?;
         let scopes = wire::scopes_of(answer).unwrap_or_else(|| self.attempt.scopes.clone());
         let Some(refresh_token) = wire::salvage(answer) else {
@@ -99,7 +99,7 @@ impl Way<'_> {
             let sentence = format!(
                 "The sign-in was good, and the server sent no refresh token. {cure} Nothing was stored; then sign in again."
             );
-            return Err(LoginError::new(Outcome::SignIn, "no_refresh_token", sentence));
+            return Err(LoginError::new(Outcome::SignIn, Code::NoRefreshToken, sentence));
         };
         let dpop_key = self.attempt.key.as_ref().map(|(key, _)| key.clone());
         let boot_id = self.login.clock.boot_id();
@@ -119,5 +119,9 @@ pub(super) fn without_a_word(status: StatusCode) -> LoginError {
     };
     let sentence = format!("The token endpoint answered {status}, and the sign-in brought nothing. {cure}");
     let outcome = if passes { Outcome::Unreachable } else { Outcome::Config };
-    LoginError::new(outcome, if passes { "server_unavailable" } else { "token_endpoint_wrong" }, sentence)
+    LoginError::new(
+        outcome,
+        if passes { Code::ServerUnavailable } else { Code::TokenEndpointWrong },
+        sentence,
+    )
 }

@@ -247,6 +247,17 @@ async fn a_server_may_grant_no_refresh_token_and_say_another_nonce() {
 }
 
 #[tokio::test]
+async fn a_server_may_want_consent_for_offline_access() {
+    let server = server(AuthorizationServer::strict().wants_consent());
+    for (more, granted) in [("", false), ("&prompt=login", false), ("&prompt=login%20consent", true)] {
+        let asked = format!("{}{more}", query("app", "openid offline_access"));
+        let callback = authorize(&server, &asked).await.callback();
+        let body = ask(&server, "/token", &exchange("app", &callback)).await.json();
+        assert_eq!(body.get("refresh_token").is_some(), granted, "{more}: {body}");
+    }
+}
+
+#[tokio::test]
 async fn a_pushed_request_is_judged_at_once_and_good_once() {
     let server = server(AuthorizationServer::strict().demands_par());
     let told = authorize(&server, &query("app", "openid")).await.callback();

@@ -193,9 +193,13 @@ impl Callback {
         other
     }
 
-    /// Goes there, as the redirect says.
+    /// Goes there, as the redirect says, and on to where it is sent from there within that place: what is seen in the end.
     pub(crate) async fn get(&self) -> Reply {
-        self.get_as(&self.url.authority).await
+        let reply = self.get_as(&self.url.authority).await;
+        match reply.head.header("location").filter(|place| place.starts_with('/')) {
+            Some(place) => self.get_path(place).await,
+            None => reply,
+        }
     }
 
     /// Goes there by another name: what a page of another site does that has its name point here.

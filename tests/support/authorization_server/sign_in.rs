@@ -86,6 +86,8 @@ pub(super) struct Rules {
     pub(super) demands_par: bool,
     /// Nobody is granted a refresh token, whatever is asked for.
     pub(super) never_offline: bool,
+    /// `offline_access` counts only where `prompt=consent` comes with it.
+    pub(super) wants_consent: bool,
     /// Answers say who they are from (RFC 9207).
     pub(super) says_iss: bool,
     /// ID tokens hold another nonce than the one that was asked for.
@@ -102,6 +104,7 @@ impl Default for Rules {
             exact_ports: false,
             demands_par: false,
             never_offline: false,
+            wants_consent: false,
             says_iss: true,
             wrong_nonce: false,
             device_life: Duration::from_secs(600),
@@ -127,6 +130,13 @@ impl Options {
     /// Nobody is granted a refresh token, whatever is asked for.
     pub(crate) fn never_offline(mut self) -> Self {
         self.sign_in.never_offline = true;
+        self
+    }
+
+    /// Strict: a browser's `offline_access` counts only where `prompt=consent` comes with it, as OpenID Connect Core §11
+    /// has it and oidc-provider does.
+    pub(crate) fn wants_consent(mut self) -> Self {
+        self.sign_in.wants_consent = true;
         self
     }
 

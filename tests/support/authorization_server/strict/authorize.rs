@@ -187,12 +187,16 @@ fn judge(shared: &Shared, parameters: &Parameters, pushed: bool) -> Result<Asked
     if challenge.as_ref().is_some_and(|challenge| challenge.len() != 43) {
         return back("invalid_request", "a SHA-256 in base64url is 43 characters");
     }
-    let scopes: Vec<String> = given("scope").unwrap_or("read").split(' ').map(str::to_owned).collect();
+    let mut scopes: Vec<String> = given("scope").unwrap_or("read").split(' ').map(str::to_owned).collect();
     if scopes.iter().any(|scope| !SCOPES.contains(&scope.as_str())) {
         return back("invalid_scope", "see scopes_supported");
     }
-    if given("prompt").is_some_and(|prompt| prompt.split(' ').any(|one| one == "none")) {
+    let prompts = |wanted: &str| given("prompt").is_some_and(|all| all.split(' ').any(|one| one == wanted));
+    if prompts("none") {
         return back("login_required", "somebody has to sign in");
+    }
+    if rules.wants_consent && !prompts("consent") {
+        scopes.retain(|scope| scope != "offline_access");
     }
     Ok(Asked {
         client: client.id,
