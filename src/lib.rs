@@ -16,6 +16,7 @@
 //! | redeem, save, publish | [`grant::refresher`] |
 //! | which seed or record counts | [`grant::lineage`] |
 //! | when a rotated refresh token is on disk | [`store`], `file` |
+//! | how a record rests in the desktop's keyring | [`store`], `keyring` |
 //! | how a record is encrypted, and how a grant moves | [`store`], `seal`; [`store::transfer`] |
 //! | what a key of proxy.toml means | [`config`], and the file itself |
 //! | what ready means, what is measured | [`admin`], [`metrics`] |
