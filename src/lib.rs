@@ -21,12 +21,14 @@
 //! | what a key of proxy.toml means | [`config`], and the file itself |
 //! | what ready means, what is measured | [`admin`], [`metrics`] |
 //! | who starts what | [`app`] |
+//! | what `check --online` asks | [`checking`] |
 //! | what is guaranteed, and what cannot be | [`manual::guarantees`] |
 //! | what a code means, and what to do | [`manual::codes`] |
 //! | how to begin, and all the rest of the manual | [`manual`] |
 
 pub mod admin;
 pub mod app;
+pub mod checking;
 pub mod cli;
 pub mod clock;
 mod code;

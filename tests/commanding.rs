@@ -2,6 +2,7 @@
 
 mod ends;
 mod refreshes;
+mod sign_outs;
 mod tokens;
 mod watches;
 

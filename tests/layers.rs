@@ -104,6 +104,7 @@ fn secrets_are_opened_only_where_they_leave() {
         "dpop.rs",
         "grant/client_auth.rs",
         "grant/endpoint/request.rs",
+        "grant/sign_out.rs",
         "grant/wire/told.rs",
         "jose.rs",
         "login/emit.rs",

@@ -36,6 +36,9 @@ mod streaming;
 /// What people and machines see of it: probes, metrics, status, and the command's words and exit codes.
 mod operating;
 
+/// `check --online`: each set-up that is broken is told by its cause.
+mod checking;
+
 /// The commands beside the running bearerd and without it: what they do, say, and exit with.
 mod commanding;
 

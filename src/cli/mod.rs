@@ -18,6 +18,7 @@ mod grants;
 mod healthcheck;
 mod import;
 mod login;
+mod logout;
 mod man;
 mod orders;
 mod refresh;
@@ -92,13 +93,15 @@ enum Verb {
     /// Carry requests until told to stop
     Run(Box<Flags>),
     /// Say whether the configuration is good, and what it does
-    Check(Box<Flags>),
+    Check(Box<check::Arguments>),
     /// Show, begin or describe a proxy.toml
     Config(config::Arguments),
     /// Show how the running bearerd's grants are
     Status(Box<status::Arguments>),
     /// Sign in, and store what the grant goes on with
     Login(Box<login::Arguments>),
+    /// Have the server revoke the refresh token, and erase it here
+    Logout(Box<logout::Arguments>),
     /// Get a new access token now
     Refresh(Box<refresh::Arguments>),
     /// Wait until the running bearerd has a usable token for every route
@@ -188,10 +191,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn perform(Command { common, verb }: Command) -> Result<Exit, Failure> {
     match verb {
         Verb::Run(flags) => run::run(&common, *flags),
-        Verb::Check(flags) => check::check(&common, *flags),
+        Verb::Check(arguments) => check::check(&common, *arguments),
         Verb::Config(arguments) => config::config(&common, arguments),
         Verb::Status(arguments) => status::status(&common, *arguments),
         Verb::Login(arguments) => login::login(&common, *arguments),
+        Verb::Logout(arguments) => logout::logout(&common, *arguments),
         Verb::Refresh(arguments) => refresh::refresh(&common, *arguments),
         Verb::Wait(arguments) => wait::wait(&common, *arguments),
         Verb::Reload(arguments) => orders::reload(&common, *arguments),

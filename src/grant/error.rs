@@ -27,6 +27,8 @@ codes! {
         DpopProofRejected = "dpop_proof_rejected";
         /// The server takes no proofs that are signed as ours are.
         DpopUnsupported = "dpop_unsupported";
+        /// The grant's flow needs nobody to sign in, so that nobody can sign out.
+        FlowWithoutSignIn = "flow_without_sign_in";
         /// The grant was exported, and lives elsewhere now.
         GrantExported = "grant_exported";
         /// The refresh token was refused.
@@ -41,10 +43,14 @@ codes! {
         NoGrant = "no_grant";
         /// The token request was refused for a reason of its own.
         RequestRejected = "request_rejected";
+        /// The server did not take back a refresh token.
+        RevocationFailed = "revocation_failed";
         /// A secret is not where its reference leads.
         SecretUnreadable = "secret_unreadable";
         /// One of the authorization server's endpoints was not reached, or did not answer.
         ServerUnreachable = "server_unreachable";
+        /// A person has signed out.
+        SignedOut = "signed_out";
         /// The program ends.
         Stopping = "stopping";
         /// The record was damaged, and set aside.

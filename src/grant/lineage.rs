@@ -54,10 +54,11 @@ pub fn decide(
             Ok(Line::Begins(begin(identity, Some(seed), record.seeds)))
         }
         (Some(record), seed) if needs_refresh_token && record.refresh_token.is_none() => {
-            Err(match &record.exported {
-                Some(exported) => has_left(exported),
-                None if seed.is_some() => seed_spent(),
-                None => no_grant(),
+            Err(match (&record.exported, record.signed_out) {
+                (Some(exported), _) => has_left(exported),
+                (None, Some(at)) => was_ended(at),
+                (None, None) if seed.is_some() => seed_spent(),
+                (None, None) => no_grant(),
             })
         }
         (Some(record), _) => Ok(Line::Rests(record)),
@@ -129,6 +130,7 @@ fn begin(
         intent: None,
         refused: None,
         exported: None,
+        signed_out: None,
     }
 }
 
@@ -140,6 +142,18 @@ fn foreign(record: &Record) -> RefreshError {
             "The store holds a refresh token of client `{}` at {}, which is not the configured one; it is presented \
              to nobody else. Give this grant another `store.path`, or configure that client.",
             record.client_id, record.issuer
+        ),
+    )
+}
+
+/// A person has signed out.
+fn was_ended(at: Duration) -> RefreshError {
+    let at = Moment { boot: Duration::ZERO, wall: at }.rfc3339();
+    RefreshError::new(
+        Class::Refused,
+        Code::SignedOut,
+        format!(
+            "Somebody has signed out, at {at}. Sign in again with `bearerd login`, or provide a new seed."
         ),
     )
 }
@@ -219,6 +233,18 @@ mod tests {
             let error = decided(Some(left.clone()), seed).unwrap_err();
             assert_eq!((error.class, error.code), (Class::Refused, Code::GrantExported));
             assert!(error.sentence.contains("2027-01-15T08:00:00Z, to /b/grant.json"), "{}", error.sentence);
+        }
+        assert!(matches!(decided(Some(left), Some("seed-2")), Ok(Line::Begins(_))), "a person's word");
+    }
+
+    #[test]
+    fn who_has_signed_out_stays_so_until_somebody_signs_in_or_brings_a_new_seed() {
+        let signed_out = Some(Duration::from_secs(1_800_000_000));
+        let left = Record { refresh_token: None, signed_out, ..begun("seed-1") };
+        for seed in [None, Some("seed-1")] {
+            let error = decided(Some(left.clone()), seed).unwrap_err();
+            assert_eq!((error.class, error.code), (Class::Refused, Code::SignedOut));
+            assert!(error.sentence.contains("at 2027-01-15T08:00:00Z. "), "{}", error.sentence);
         }
         assert!(matches!(decided(Some(left), Some("seed-2")), Ok(Line::Begins(_))), "a person's word");
     }

@@ -9,6 +9,7 @@ pub mod lineage;
 mod properties;
 pub mod refresher;
 pub mod schedule;
+pub mod sign_out;
 pub mod status;
 pub mod wire;
 

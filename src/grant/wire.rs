@@ -5,6 +5,7 @@
 
 mod life;
 mod metadata;
+mod revocation;
 mod sign_in;
 mod told;
 
@@ -17,6 +18,7 @@ use serde_json::Value;
 
 use self::life::{Life, life};
 pub use self::metadata::{Endpoints, Metadata, is_trustworthy, read_metadata};
+pub use self::revocation::read_revocation;
 pub use self::sign_in::{
     DeviceGrant, Expected, ServerError, Unread, error_of, read_device, read_pushed, scopes_of,
     verify_id_token,

@@ -43,6 +43,11 @@ pub(super) struct Port {
     path: String,
 }
 
+/// Where a browser comes back to.
+pub(super) fn redirect_uri(port: u16, path: &str) -> String {
+    format!("http://127.0.0.1:{port}{path}")
+}
+
 impl Port {
     /// Takes `port`, or any free one for 0.
     pub(super) async fn bind(port: u16, path: &str) -> io::Result<Self> {
@@ -57,7 +62,7 @@ impl Port {
 
     /// What has to be registered at the server. An address and no name: nobody can make it lead elsewhere (RFC 8252 §8.3).
     pub(super) fn redirect_uri(&self) -> String {
-        format!("http://127.0.0.1:{}{}", self.port, self.path)
+        redirect_uri(self.port, &self.path)
     }
 
     /// Listens from here on.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::record::{self, RecordForm, Unreadable};
-use super::{Exported, Record, SEEDS_REMEMBERED, StoreError, Txn};
+use super::{Exported, Record, StoreError, Txn};
 use crate::secret::{Fingerprint, random_hex};
 
 /// What every export begins with, also one that was cut off.
@@ -177,14 +177,13 @@ pub async fn settle(
 ) -> Result<(), StoreError> {
     let resting = txn.record();
     let generation = resting.map_or(0, |resting| resting.generation).max(imported.generation);
-    let mut seeds = resting.map(|resting| resting.seeds.clone()).unwrap_or_default();
-    for met in imported.seeds.iter().cloned().chain(seed) {
-        seeds.retain(|known| *known != met);
-        seeds.push(met);
-    }
-    seeds.drain(..seeds.len().saturating_sub(SEEDS_REMEMBERED));
+    let met = imported.seeds.clone().into_iter().chain(seed);
+    let seeds = resting.map(|resting| resting.seeds.clone()).unwrap_or_default();
     // Later than either, so that whoever looks at the store sees that it is another.
-    txn.commit(Record { generation: generation.saturating_add(1), seeds, exported: None, ..imported }).await
+    let generation = generation.saturating_add(1);
+    let mut settled = Record { generation, seeds, exported: None, signed_out: None, ..imported };
+    settled.meet(met);
+    txn.commit(settled).await
 }
 
 /// Saves once more what rests: the save before may have ended before its last word was durable.
@@ -310,7 +309,10 @@ mod tests {
         settle(&mut txn, sample::full(7), Some(Fingerprint::of("configured"))).await.unwrap();
         let rests = store.peek().await.unwrap().unwrap();
         let seeds = ["here", "seed", "configured"].map(Fingerprint::of).to_vec();
-        assert_eq!(rests, Record { generation: 41, seeds, exported: None, ..sample::full(7) });
+        assert_eq!(
+            rests,
+            Record { generation: 41, seeds, exported: None, signed_out: None, ..sample::full(7) }
+        );
         assert!(rests_already(&rests, &sample::full(7)) && !is_alive_beside(&rests, &sample::full(7)));
     }
 }

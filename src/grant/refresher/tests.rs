@@ -306,6 +306,7 @@ fn resting(text: &str, obtained: Moment, life: u64) -> Record {
         intent: None,
         refused: None,
         exported: None,
+        signed_out: None,
     }
 }
 

@@ -115,6 +115,12 @@ impl Exchange {
         matches!(self.stage, Stage::Answered | Stage::Broken | Stage::Abandoned)
     }
 
+    /// Whether it gave a token up.
+    #[cfg(test)]
+    pub(crate) fn is_revocation(&self) -> bool {
+        self.endpoint == Endpoint::Revocation && self.head.method() == "POST"
+    }
+
     /// Whether it asked the token endpoint for a token.
     pub(crate) fn is_redeem(&self) -> bool {
         self.endpoint == Endpoint::Token && self.head.method() == "POST"

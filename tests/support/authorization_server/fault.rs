@@ -59,7 +59,7 @@ pub(crate) enum Phase {
 pub(super) struct Faults {
     once: VecDeque<(Fault, Phase)>,
     lasting: Option<(Fault, Phase)>,
-    elsewhere: HashMap<Endpoint, Fault>,
+    elsewhere: HashMap<Endpoint, (Fault, Phase)>,
 }
 
 impl Faults {
@@ -71,15 +71,15 @@ impl Faults {
         self.lasting = Some((fault, phase));
     }
 
-    pub(super) fn elsewhere(&mut self, endpoint: Endpoint, fault: Fault) {
-        self.elsewhere.insert(endpoint, fault);
+    pub(super) fn elsewhere(&mut self, endpoint: Endpoint, fault: Fault, phase: Phase) {
+        self.elsewhere.insert(endpoint, (fault, phase));
     }
 
     /// The fault for the next request; one that is due once goes first.
     pub(super) fn next(&mut self, endpoint: Endpoint) -> Option<(Fault, Phase)> {
         match endpoint {
             Endpoint::Token => self.once.pop_front().or(self.lasting),
-            _ => Some((*self.elsewhere.get(&endpoint)?, Phase::BeforeProcessing)),
+            _ => self.elsewhere.get(&endpoint).copied(),
         }
     }
 }

@@ -239,6 +239,17 @@ impl AuthorizationServer {
         self.fault_at(Endpoint::Discovery, fault);
     }
 
+    /// Every revocation meets this fault until the server is healed.
+    pub(crate) fn fault_revocation(&self, fault: Fault, phase: Phase) {
+        self.shared.change(|state| state.faults.elsewhere(Endpoint::Revocation, fault, phase));
+    }
+
+    /// Every token that was given up, or was to be.
+    #[cfg(test)]
+    pub(crate) fn revocations(&self) -> Vec<Exchange> {
+        self.requests().into_iter().filter(Exchange::is_revocation).collect()
+    }
+
     /// No faults from now on, answers as they are meant, and what hangs goes on.
     pub(crate) fn heal(&self) {
         self.shared.change(|state| {
@@ -302,9 +313,10 @@ impl AuthorizationServer {
     /// Every secret of it that a client has seen: what was presented and issued so far, and the clients' own.
     #[cfg(test)] // the playground shows, and keeps nothing from anybody
     pub(crate) fn secrets(&self) -> Vec<String> {
-        let told = self.redeems().into_iter().flat_map(|exchange| {
+        let told = self.redeems().into_iter().chain(self.revocations()).flat_map(|exchange| {
             let given = [
                 "refresh_token",
+                "token",
                 "client_assertion",
                 "assertion",
                 "subject_token",

@@ -170,7 +170,7 @@ impl AuthorizationServer {
     /// Every request at this endpoint meets this fault until the server is healed: metadata, authorization, pushed
     /// requests, devices or revocation. What it is to the token endpoint says [`AuthorizationServer::fault`].
     pub(crate) fn fault_at(&self, endpoint: Endpoint, fault: Fault) {
-        self.shared.change(|state| state.faults.elsewhere(endpoint, fault));
+        self.shared.change(|state| state.faults.elsewhere(endpoint, fault, super::Phase::BeforeProcessing));
     }
 }
 

@@ -51,7 +51,10 @@ pub(super) fn answer(shared: &Shared, request: &Request<'_>) -> Processed {
         (_, TOKEN | "/introspect" | REVOKE | PAR | DEVICE_AUTHORIZATION) => {
             Answer::new(405, "").with("Allow", "POST").into()
         }
-        _ => Answer::new(404, "no such page\n").with("Content-Type", "text/plain").into(),
+        _ => {
+            let date = shared.state().proofs.date();
+            Answer::new(404, "no such page\n").with("Content-Type", "text/plain").with("Date", date).into()
+        }
     }
 }
 
