@@ -28,6 +28,8 @@ pub struct Params {
     pub listen: Option<Listen>,
     /// Whether `admin.listen` was written: a default port that is taken is only a warning.
     pub listen_is_default: bool,
+    /// `admin.requests`: how many of the last requests are kept.
+    pub requests: usize,
     /// `probes.listen`; none when off.
     pub probes: Option<Listen>,
 }

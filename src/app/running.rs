@@ -134,6 +134,11 @@ impl Running {
         Arc::new(HttpEndpoint::new(params.clone(), self.tls.clone(), self.clock.clone()))
     }
 
+    /// Whether there is an admin listener.
+    fn is_looked_at(&self) -> bool {
+        self.listening.iter().any(|one| one.listener == "admin")
+    }
+
     /// What workers need.
     pub(super) fn setup(&self) -> Setup {
         let reader = |(name, grant): (&GrantName, &Grant)| (name.clone(), grant.handle.reader.clone());
@@ -143,6 +148,7 @@ impl Running {
             tls: self.tls.clone(),
             clock: self.clock.clone(),
             access: self.loaded.config.log.access,
+            recent: if self.is_looked_at() { self.loaded.config.admin.requests } else { 0 },
         }
     }
 
