@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bearerd::admin::{self, Actions, Grant, Heartbeat, Listener, Overview, Reloaded, Role, Route, serve};
+use bearerd::admin::{
+    self, About, Actions, Grant, Heartbeat, Listener, Overview, Reloaded, Requests, Role, Route, serve,
+};
 use bearerd::clock::{Clock, Moment, Stopwatch, TestClock};
 use bearerd::grant::Teller;
 use bearerd::grant::refresher::Command;
@@ -61,6 +63,15 @@ fn usable(state: State) -> Status {
     Status { state, expires, obtained: Some(NOW), settled: true, ..starting() }
 }
 
+fn about() -> About {
+    About {
+        issuer: "https://id.test".into(),
+        client_id: "billing".into(),
+        signs_in: true,
+        ..About::default()
+    }
+}
+
 async fn stage() -> Stage {
     let clock = TestClock::starting_at(NOW);
     let (board, shard) = (Board::new(starting()), Arc::new(Shard::default()));
@@ -70,15 +81,23 @@ async fn stage() -> Stage {
     let ((reload, reloads), (stop, stops)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
     let actions =
         Actions::new(move |asker| drop(reload.send(asker)), move || stop.send(()).unwrap_or_default());
-    let unused =
-        Grant { name: GrantName::new("spare"), board: Board::new(starting()), teller: nobody, used: false };
+    let unused = Grant {
+        name: GrantName::new("spare"),
+        board: Board::new(starting()),
+        teller: nobody,
+        about: about(),
+        used: false,
+    };
     let overview = Overview {
         clock: Clock::Test(clock.clone()),
         started: NOW,
         config_file: None,
         identity: "feed".to_owned(),
         listeners: Vec::new(),
-        grants: vec![Grant { name: name.clone(), board: board.clone(), teller, used: true }, unused],
+        grants: vec![
+            Grant { name: name.clone(), board: board.clone(), teller, about: about(), used: true },
+            unused,
+        ],
         routes: vec![Route {
             path: "/<a>".into(),
             host: None,
@@ -90,6 +109,7 @@ async fn stage() -> Stage {
         draining: Arc::clone(&draining),
         warnings: Vec::new(),
         guard: admin::guard(&Params::default()),
+        requests: Requests::new(0, Vec::new),
         actions,
     };
     let overview = Arc::new(ArcSwap::from_pointee(overview));

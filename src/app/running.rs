@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::reload::Readings;
@@ -134,9 +134,24 @@ impl Running {
         Arc::new(HttpEndpoint::new(params.clone(), self.tls.clone(), self.clock.clone()))
     }
 
-    /// Whether there is an admin listener.
-    fn is_looked_at(&self) -> bool {
-        self.listening.iter().any(|one| one.listener == "admin")
+    /// How many of the last requests are kept: none that nobody can look at.
+    fn kept_requests(&self) -> usize {
+        let is_looked_at = self.listening.iter().any(|one| one.listener == "admin");
+        if is_looked_at { self.loaded.config.admin.requests } else { 0 }
+    }
+
+    fn requests(&self) -> admin::Requests {
+        let workers: Vec<_> = self.workers.iter().map(Worker::orders).collect();
+        let ask = move || {
+            let ask = |worker: &mpsc::UnboundedSender<Order>| {
+                let (asker, told) = oneshot::channel();
+                // One that has ended tells nothing.
+                drop(worker.send(Order::Recent(asker)));
+                told
+            };
+            workers.iter().map(ask).collect()
+        };
+        admin::Requests::new(self.kept_requests(), ask)
     }
 
     /// What workers need.
@@ -148,7 +163,7 @@ impl Running {
             tls: self.tls.clone(),
             clock: self.clock.clone(),
             access: self.loaded.config.log.access,
-            recent: if self.is_looked_at() { self.loaded.config.admin.requests } else { 0 },
+            recent: self.kept_requests(),
         }
     }
 
@@ -240,6 +255,7 @@ impl Running {
             name: name.clone(),
             board: grant.handle.board.clone(),
             teller: grant.handle.teller(),
+            about: config.grants.get(name).map(about).unwrap_or_default(),
             used: used(name),
         };
         let worker_beats = self.workers.iter().enumerate();
@@ -260,6 +276,7 @@ impl Running {
             draining: Arc::clone(&self.draining),
             warnings: self.warnings.iter().cloned().chain(found).collect(),
             guard: admin::guard(&config.proxy.guard),
+            requests: self.requests(),
             actions: self.actions.clone(),
         }
     }
@@ -364,6 +381,15 @@ fn heartbeat(of: String, beat: Arc<AtomicU64>, started: Moment) -> admin::Heartb
         millis => Moment { boot: Duration::from_millis(millis), ..started },
     };
     admin::Heartbeat { of, last: Arc::new(last) }
+}
+
+fn about(params: &grant::Params) -> admin::About {
+    admin::About {
+        issuer: params.server.identity().to_owned(),
+        client_id: params.client_id.clone(),
+        scopes: params.scopes.clone(),
+        signs_in: matches!(params.flow, grant::Flow::RefreshToken { .. }),
+    }
 }
 
 fn shown(upstream: &upstream::Params) -> String {
