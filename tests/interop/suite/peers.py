@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import queue
+import shutil
 import signal
 import socket
 import subprocess
@@ -178,6 +179,14 @@ class Upstream(Peer):
     def __init__(self, server):
         super().__init__(["node", INTEROP / "upstream.mjs", server.introspection])
         self.url = self.told["url"]
+
+
+def chromium():
+    """The browser's path; whoever needs one is skipped, loudly, where there is none (tests/interop/run installs it)."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        raise unittest.SkipTest("SKIPPED: there is no chromium to be had on this machine")
+    return path
 
 
 def free_port():
