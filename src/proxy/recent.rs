@@ -72,7 +72,8 @@ impl Recent {
             Some(slot) => (std::mem::take(&mut slot.path), std::mem::take(&mut slot.route)),
             None => Default::default(),
         };
-        (kept_path.clear(), kept_route.clear());
+        kept_path.clear();
+        kept_route.clear();
         kept_path.push_str(cut(path));
         kept_route.push_str(route);
         let request = request(kept_path, kept_route);

@@ -58,17 +58,18 @@ fn life(status: &Status, now: Moment) -> Markup {
     }
 }
 
-/// How much of the token's life is over, with the moment of the next refresh marked.
+/// How much of the token's life is left, with the moment of the next refresh marked.
 fn bar(status: &Status, obtained: Moment, expires: Moment, now: Moment) -> Markup {
     let whole = expires.since(obtained).as_secs_f64().max(1.0);
     let share = |at: Moment| (at.since(obtained).as_secs_f64() / whole).clamp(0.0, 1.0) * 100.0;
     let is_over = expires.has_come(now);
     let gone = if is_over { 100.0 } else { share(now) };
     let next = status.next_attempt.filter(|next| !is_over && !next.has_come(now) && !expires.has_come(*next));
+    let next_is = if status.state == State::Active { "Next refresh" } else { "Next try" };
     let left =
         if is_over { "expired".to_owned() } else { format!("{} left", in_words(expires.remaining(now))) };
     let spoken = match next {
-        Some(next) => format!("{left}, next refresh in {}", in_words(next.remaining(now))),
+        Some(next) => format!("{left}, {} in {}", next_is.to_lowercase(), in_words(next.remaining(now))),
         None => left,
     };
     html! {
@@ -76,7 +77,7 @@ fn bar(status: &Status, obtained: Moment, expires: Moment, now: Moment) -> Marku
             aria-valuenow=(format!("{:.0}", 100.0 - gone)) aria-valuetext=(spoken) {
             svg width="100%" height="14" aria-hidden="true" {
                 rect.track x="0" y="3" width="100%" height="8" rx="4" {}
-                rect.gone.over[is_over] x="0" y="3" width=(format!("{gone:.1}%")) height="8" rx="4" {}
+                rect.left x=(format!("{gone:.1}%")) y="3" width=(format!("{:.1}%", 100.0 - gone)) height="8" rx="4" {}
                 @if let Some(next) = next {
                     rect.mark x=(format!("{:.1}%", share(next))) y="0" width="3" height="14" rx="1.5" {}
                 }
@@ -85,7 +86,7 @@ fn bar(status: &Status, obtained: Moment, expires: Moment, now: Moment) -> Marku
         dl.moments {
             div { dt { "Issued" } dd { (words::time(obtained, now)) } }
             @if let Some(next) = next {
-                div.next { dt { "Next refresh" } dd { (words::time(next, now)) } }
+                div.next { dt { (next_is) } dd { (words::time(next, now)) } }
             }
             div { dt { @if is_over { "Expired" } @else { "Expires" } } dd { (words::time(expires, now)) } }
         }
@@ -116,7 +117,7 @@ fn problems(overview: &Overview, grant: &Grant, status: &Status) -> Markup {
 }
 
 fn told(problem: &Problem) -> Markup {
-    html! { p { (problem.sentence) " " code.code { (problem.code) } } }
+    html! { p { (words::sentence(&problem.sentence)) " " code.code { (problem.code) } } }
 }
 
 fn facts(grant: &Grant, status: &Status) -> Markup {
@@ -192,11 +193,15 @@ fn history(name: &GrantName, status: &Status, now: Moment) -> Markup {
 
 fn attempts(attempts: &[&Attempt], labelled: &str, now: Moment) -> Markup {
     let names = ["Time", "Why", "Outcome", "HTTP", "Took"];
-    let rows = attempts.iter().map(|attempt| {
+    let mut above: Option<&Problem> = None;
+    let rows = attempts.iter().map(move |attempt| {
+        // The same again needs no words.
+        let is_known = above == attempt.problem.as_ref();
+        above = attempt.problem.as_ref();
         let has_failed = attempt.problem.is_some();
         let outcome = html! {
             span.outcome.failed[has_failed] { (words::outcome(attempt.outcome, attempt.rotated)) }
-            @if let Some(problem) = &attempt.problem { div.why { (told(problem)) } }
+            @if let Some(problem) = attempt.problem.as_ref().filter(|_| !is_known) { div.why { (told(problem)) } }
         };
         let http = attempt.http_status.map_or("–".to_owned(), |status| status.to_string());
         [

@@ -76,7 +76,7 @@ pub(super) fn verdict(overview: &Overview) -> (Tone, String) {
         return (Tone::Waiting, "No route uses a grant".to_owned());
     };
     let said = match worst {
-        State::Active => return (Tone::Good, "Everything works".to_owned()),
+        State::Active => return (Tone::Good, "Requests get a token".to_owned()),
         State::Starting => "Getting the first token",
         State::Degraded => "Works, with a problem",
         State::Unavailable => "No usable token",
@@ -135,7 +135,7 @@ pub(super) fn outcome(outcome: &str, rotated: bool) -> &str {
         "success" => "New token",
         "adopted" => "Took up a token that was in the store",
         "network" => "The authorization server was not reached",
-        "rate_limited" => "The server asked to wait",
+        "rate_limited" => "The server was busy",
         "server_error" => "The server had an error",
         "timeout" => "The server did not answer in time",
         "malformed" => "The answer could not be used",
@@ -163,9 +163,19 @@ pub(super) fn time(at: Moment, now: Moment) -> Markup {
 pub(super) fn took(span: Duration) -> String {
     let seconds = span.as_secs_f64();
     match span.as_millis() {
-        0..1000 => format!("{} ms", span.as_millis()),
+        0 => "< 1 ms".to_owned(),
+        1..1000 => format!("{} ms", span.as_millis()),
         1000..100_000 => format!("{seconds:.1} s"),
         _ => in_words(span),
+    }
+}
+
+/// A sentence in which backticks mark what is typed or said letter by letter.
+pub(super) fn sentence(text: &str) -> Markup {
+    html! {
+        @for (index, piece) in text.split('`').enumerate() {
+            @if index % 2 == 0 { (piece) } @else { code { (piece) } }
+        }
     }
 }
 
@@ -199,7 +209,7 @@ mod tests {
 
     #[test]
     fn spans_are_told_in_the_unit_that_fits() {
-        let told = [3, 999, 1500, 20_000].map(|millis| took(Duration::from_millis(millis)));
-        assert_eq!(told, ["3 ms", "999 ms", "1.5 s", "20.0 s"]);
+        let told = [0, 3, 999, 1500, 20_000].map(|millis| took(Duration::from_millis(millis)));
+        assert_eq!(told, ["< 1 ms", "3 ms", "999 ms", "1.5 s", "20.0 s"]);
     }
 }
