@@ -68,18 +68,19 @@ class TokenEndpoint(Server):
 
 
 class Upstream(Server):
-    """/status/N answers N; /revoked answers 401 once to each token."""
+    """/status/N answers N; /revoked takes every token but the first that it has seen."""
 
     def __init__(self):
-        seen = set()
+        revoked = []
 
         class Handler(Quiet):
             def do_GET(self):
                 self.body()
                 path = self.path.split("?")[0]
                 token = self.headers.get("Authorization")
-                if path == "/revoked" and token not in seen:
-                    seen.add(token)
+                if path == "/revoked":
+                    revoked.append(token)
+                if path == "/revoked" and token == revoked[0]:
                     challenge = ("WWW-Authenticate", 'Bearer error="invalid_token"')
                     return self.answer(401, "{}", fields=[challenge])
                 status = path.removeprefix("/status/")
@@ -167,6 +168,10 @@ token_wait = "1s"
             with answer:
                 return answer.code
 
+    def revoke(self):
+        """Has the upstream refuse the token, which is renewed once it is of an age to be doubted."""
+        peers.wait_until("another token", lambda: self.ask("/revoked") == 200)
+
     def traffic(self, count=60):
         """What callers do all day."""
         paths = ["/invoices?key=canary", "/invoices/4711", "/status/404", "/customers/12/orders", "/status/500", "/status/204"]
@@ -185,10 +190,15 @@ token_wait = "1s"
             time.sleep(self.endpoint.life)
         self.is_(state)
 
+    def secrets(self):
+        """Every token that was given out."""
+        return self.endpoint.issued
+
     def close(self):
         try:
             self.bearerd.stop()
         finally:
-            self.endpoint.shutdown()
-            self.upstream.shutdown()
+            for server in (self.endpoint, self.upstream):
+                server.shutdown()
+                server.server_close()
             self.folder.cleanup()
