@@ -9,6 +9,7 @@
 //! | which headers are removed | [`proxy::headers`] |
 //! | who may ask | [`proxy::guard`] |
 //! | what the caller sees when there is no token | [`proxy::error`] |
+//! | how a person signs in, by browser or by device | [`login`] |
 //! | when the next refresh is | [`grant::schedule`] |
 //! | what is sent to the token endpoint, and how its answer is read | [`grant::wire`], [`grant::client_auth`] |
 //! | how assertions and proofs are signed | [`jose`], [`dpop`] |
@@ -19,18 +20,22 @@
 //! | what a key of proxy.toml means | [`config`], and the file itself |
 //! | what ready means, what is measured | [`admin`], [`metrics`] |
 //! | who starts what | [`app`] |
+//! | what `check --online` asks | [`checking`] |
 //! | what is guaranteed, and what cannot be | [`manual::guarantees`] |
 
 pub mod admin;
 pub mod app;
+pub mod checking;
 pub mod cli;
 pub mod clock;
+mod code;
 pub mod config;
 pub mod dpop;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod grant;
 pub mod jose;
+pub mod login;
 pub mod manual;
 pub mod metrics;
 pub mod net;

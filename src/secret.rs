@@ -73,6 +73,27 @@ secret_text! {
     DpopKey
 }
 
+secret_text! {
+    /// An authorization code (RFC 6749 §1.3.1): good once, for whoever has the verifier.
+    AuthorizationCode
+}
+secret_text! {
+    /// What a code's challenge was made of (RFC 7636 §4.1).
+    CodeVerifier
+}
+secret_text! {
+    /// A device's name at the server while a person signs it in (RFC 8628 §3.2).
+    DeviceCode
+}
+
+impl CodeVerifier {
+    /// A new one: 256 bits.
+    #[must_use]
+    pub fn random() -> Self {
+        Self::new(random_hex(32))
+    }
+}
+
 /// SHA-256 of a secret, in hex. Safe to keep beside the secret's successor and to compare; not a secret, provided that
 /// the secret has entropy of its own, as tokens have.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]

@@ -128,6 +128,12 @@ impl AccessToken {
         self.generation
     }
 
+    /// Its text, for a person who asks for it.
+    #[must_use]
+    pub fn text(&self) -> &AccessTokenText {
+        &self.text
+    }
+
     /// From when on the token is not to be sent.
     #[must_use]
     pub fn expires(&self) -> Moment {

@@ -112,6 +112,14 @@ fn what_only_looks_right_is_refused() {
     assert_eq!(below_grant("send_scopes_on_refresh = true"), ["contradiction"]);
     assert_eq!(below_grant("refresh_margin = 0.2"), ["wrong_type"]);
     assert_eq!(below_grant("extra = { a = 1 }"), ["wrong_type"]);
+    assert_eq!(below_grant("extra = { code_challenge = \"x\" }"), ["reserved_parameter"]);
+    assert_eq!(below_grant("redirect_port = 65536"), ["bad_number"]);
+    for path in ["", "callback", "/a/../b", "/a?b", "/%61", "/ä"] {
+        assert_eq!(below_grant(&format!("redirect_path = {path:?}")), ["bad_path"], "{path}");
+    }
+    assert_eq!(below_grant("revocation_endpoint = \"http://id.example.com/revoke\""), ["plaintext_server"]);
+    let detour = "connect_to = \"10.0.0.7:443\"\nauthorization_endpoint = \"http://localhost/authorize\"";
+    assert_eq!(below_grant(detour), ["plaintext_server"]);
     assert_eq!(below_grant("[grant]\nissuer = \"https://i\""), ["wrong_type"]);
     assert_eq!(below_grant("[grant.CRM]\nissuer = \"https://i\"\nclient_id = \"c\""), ["bad_grant_name"]);
     assert_eq!(below_grant("[limits]\nreplay_body = \"2MiB\""), ["bad_size"]);

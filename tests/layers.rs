@@ -78,6 +78,7 @@ fn the_data_plane_knows_neither_grants_nor_stores() {
 #[test]
 fn the_control_plane_knows_neither_proxy_nor_configuration() {
     assert_eq!(files("grant", |text| names(text, &["proxy", "config"])), Vec::<String>::new());
+    assert_eq!(files("login", |text| names(text, &["proxy", "config", "cli"])), Vec::<String>::new());
     assert_eq!(files("store", |text| names(text, &["proxy", "config", "grant"])), Vec::<String>::new());
 }
 
@@ -99,11 +100,15 @@ fn only_the_configuration_knows_toml() {
 #[test]
 fn secrets_are_opened_only_where_they_leave() {
     let openers = [
+        "cli/token.rs",
         "dpop.rs",
         "grant/client_auth.rs",
         "grant/endpoint/request.rs",
+        "grant/sign_out.rs",
         "grant/wire/told.rs",
         "jose.rs",
+        "login/emit.rs",
+        "login/request.rs",
         "secret.rs",
         "secret/reference.rs",
         "store/record/mod.rs",
@@ -121,6 +126,10 @@ fn what_decides_is_pure() {
         "grant/schedule.rs",
         "grant/wire.rs",
         "grant/lineage.rs",
+        "grant/wire/sign_in.rs",
+        "login/callback.rs",
+        "login/probe.rs",
+        "login/provider.rs",
         "proxy/route.rs",
         "proxy/headers.rs",
         "proxy/guard.rs",

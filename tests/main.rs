@@ -25,6 +25,9 @@ mod manual;
 /// A grant is kept alive over real sockets and a real file, whatever the token endpoint does.
 mod refreshing;
 
+/// People sign in, in a browser or by a device, and everything that may come in between.
+mod signing_in;
+
 /// Requests over real sockets, with a fixed token: connections, protocols, retries, timeouts.
 mod proxying;
 /// Bodies and tunnels flow both ways, as they come, to their true end.
@@ -32,6 +35,12 @@ mod streaming;
 
 /// What people and machines see of it: probes, metrics, status, and the command's words and exit codes.
 mod operating;
+
+/// `check --online`: each set-up that is broken is told by its cause.
+mod checking;
+
+/// The commands beside the running bearerd and without it: what they do, say, and exit with.
+mod commanding;
 
 /// The real program between a real server and a real upstream: load, outages, kills, reload, and what it never tells.
 mod running;

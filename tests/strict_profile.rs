@@ -3,6 +3,7 @@
 mod doorkeeper;
 mod fapi;
 mod faults;
+mod signing_in;
 
 use std::time::Duration;
 

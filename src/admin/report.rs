@@ -22,6 +22,7 @@ pub(super) fn status(overview: &Overview) -> Value {
     json!({
         "format_version": FORMAT_VERSION,
         "version": env!("CARGO_PKG_VERSION"),
+        "process": std::process::id(),
         "started": overview.started.rfc3339(),
         "draining": overview.is_draining(),
         "config": {

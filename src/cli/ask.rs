@@ -1,4 +1,4 @@
-//! One GET to the bearerd that runs, in as much HTTP/1.1 as that takes.
+//! One request to the bearerd that runs, in as much HTTP/1.1 as that takes.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs as _};
@@ -27,20 +27,29 @@ pub(super) struct Answer {
 
 /// Asks for `path`.
 pub(super) fn get(listen: Option<&Listen>, guard: &guard::Params, path: &str) -> Result<Answer, Failure> {
+    ask(listen, guard, &format!("GET {path} HTTP/1.1\r\n"))
+}
+
+/// Asks for something to be done. No page of another origin can send this field without being asked first, and refused.
+pub(super) fn act(listen: Option<&Listen>, guard: &guard::Params, path: &str) -> Result<Answer, Failure> {
+    ask(listen, guard, &format!("POST {path} HTTP/1.1\r\nBearerd-Action: 1\r\nContent-Length: 0\r\n"))
+}
+
+fn ask(listen: Option<&Listen>, guard: &guard::Params, opening: &str) -> Result<Answer, Failure> {
     let unreachable = |why: String| Failure::new(Exit::Unreachable, why);
     let Some(listen) = listen else {
         let why = "the configuration has no listener for this: set admin.listen (or probes.listen)";
         return Err(unreachable(why.to_owned()));
     };
-    exchange(listen, guard, path).map_err(|error| {
+    exchange(listen, guard, opening).map_err(|error| {
         let start = "is it running (`bearerd run`) with this configuration?";
         unreachable(format!("no bearerd answers at {listen}: {error}; {start}"))
     })
 }
 
-fn exchange(listen: &Listen, guard: &guard::Params, path: &str) -> io::Result<Answer> {
+fn exchange(listen: &Listen, guard: &guard::Params, opening: &str) -> io::Result<Answer> {
     let host = host_header(listen, guard);
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    let request = format!("{opening}Host: {host}\r\nConnection: close\r\n\r\n");
     let bytes = match listen {
         Listen::Tcp { port: 0, .. } => {
             return Err(io::Error::other("port 0 is another one at each start, so it cannot be known here"));

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Common, Exit, Failure};
-use crate::config::Flags;
+use crate::config::{Config, Flags};
 use crate::grant::lineage;
 use crate::grant::{Flow, Params};
-use crate::store::{self, Store, StoreError, Txn};
+use crate::secret::Fingerprint;
+use crate::store::{self, Record, Store, StoreError, Txn};
 use crate::token::GrantName;
 
 /// From the longest token request of a running bearerd to the end of its save.
@@ -25,24 +26,52 @@ pub(super) struct Grant {
 impl Grant {
     /// The grant of this name, with a store that outlives this command, and a refresh token to move.
     pub(super) fn find(common: &Common, flags: Flags, name: &str) -> Result<Self, Failure> {
-        let unusable = |why: String| Failure::new(Exit::Config, why);
-        let mut config = common.load_running(flags)?;
-        let Some(params) = config.grants.remove(&GrantName::new(name)) else {
-            let known: Vec<String> = config.grants.keys().map(|name| format!("`{name}`")).collect();
-            let why = format!("there is no grant `{}`; there is {}", name.escape_debug(), known.join(", "));
-            return Err(unusable(why));
-        };
-        if config.store == store::Params::Memory {
-            let why = "the store is in the memory of the bearerd that runs, where nothing can be moved from or to; \
-                       give it a file with `[store] path`";
-            return Err(unusable(why.to_owned()));
-        }
-        if !matches!(params.flow, Flow::RefreshToken { .. }) {
+        let grant = Self::of(&common.load_running(flags)?, Some(name))?;
+        if !matches!(grant.params.flow, Flow::RefreshToken { .. }) {
             let why = format!("grant `{name}` has no refresh token to move: its `flow` needs none");
-            return Err(unusable(why));
+            return Err(Failure::new(Exit::Config, why));
+        }
+        Ok(grant)
+    }
+
+    /// The grant of this name, or the one that there is, with a store that outlives this command.
+    pub(super) fn of(config: &Config, name: Option<&str>) -> Result<Self, Failure> {
+        let params = named(config, name)?.clone();
+        if config.store == store::Params::Memory {
+            let why = "the store is in the memory of the bearerd that runs, where no command reaches it; give it a file \
+                       with `[store] path`";
+            return Err(Failure::new(Exit::Config, why));
         }
         let store = store::open(&config.store, &params.name).map_err(|error| unusable_store(&error))?;
         Ok(Self { params, store })
+    }
+
+    /// Whether a record that rests in the store is this grant's.
+    pub(super) fn owns(&self, resting: &Record) -> Result<(), Failure> {
+        if self.params.identity().owns(resting) {
+            return Ok(());
+        }
+        let why = format!(
+            "{} holds the grant of another client, `{}` at {}: name another `[store] path`, or move that record away",
+            self.store.place(),
+            resting.client_id.escape_debug(),
+            resting.issuer.escape_debug()
+        );
+        Err(Failure::new(Exit::Config, why))
+    }
+
+    /// The configured seed, to be noted as met: a running bearerd would take one that it does not know for a newer
+    /// sign-in, and give up what was stored instead; `what` that is.
+    pub(super) fn seed(&self, what: &str) -> Result<Option<Fingerprint>, Failure> {
+        let Flow::RefreshToken { seed: Some(reference) } = &self.params.flow else { return Ok(None) };
+        let seed = reference.read_refresh_token().map(|seed| seed.fingerprint());
+        seed.map(Some).map_err(|why| {
+            let why = format!(
+                "the configured seed has to be read, so that it does not count as newer than the {what}: {why}; put it there, \
+                 or take `refresh_token` out of the configuration"
+            );
+            Failure::new(Exit::Config, why)
+        })
     }
 
     /// The store's lock, which a running bearerd may have for as long as a refresh takes.
@@ -70,6 +99,21 @@ impl Grant {
         );
         Err(Failure::new(Exit::Config, why))
     }
+}
+
+/// The grant of this name; of none, the default one, or the one that there is.
+pub(super) fn named<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a Params, Failure> {
+    let only = || config.grants.values().next().filter(|_| config.grants.len() == 1);
+    let asked = config.grants.get(&GrantName::new(name.unwrap_or(GrantName::DEFAULT)));
+    asked.or_else(|| only().filter(|_| name.is_none())).ok_or_else(|| {
+        let known: Vec<String> = config.grants.keys().map(|name| format!("`{name}`")).collect();
+        let known = known.join(", ");
+        let why = match name {
+            Some(name) => format!("there is no grant `{}`; there is {known}", name.escape_debug()),
+            None => format!("which grant? There is {known}"),
+        };
+        Failure::new(Exit::Config, why)
+    })
 }
 
 /// Keeps others from a file as long as it is open; one that is no longer at its path is of no use to hold.

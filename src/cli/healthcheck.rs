@@ -2,7 +2,7 @@
 
 use super::{Common, Exit, Failure, ask, say};
 use crate::admin;
-use crate::config::Flags;
+use crate::config::{Config, Flags};
 use crate::net::Listen;
 
 #[derive(Debug, clap::Args)]
@@ -22,18 +22,24 @@ pub(super) fn healthcheck(common: &Common, arguments: Arguments) -> Result<Exit,
 fn healthy(common: &Common, arguments: Arguments) -> Result<Exit, Failure> {
     let config = common.load_listeners(arguments.flags);
     let path = if arguments.ready { "/readyz" } else { "/livez" };
+    let (status, body) = ask_health(&config, path)?;
+    if status != 200 {
+        return Err(Failure::new(Exit::Failure, format!("error: {path}: {}", body.trim_end())));
+    }
+    if !common.quiet {
+        say(&body);
+    }
+    Ok(Exit::Success)
+}
+
+/// What the running bearerd answers there: a status and a text.
+pub(super) fn ask_health(config: &Config, path: &str) -> Result<(u16, String), Failure> {
     let unknown = |listen: &&Listen| matches!(listen, Listen::Tcp { port: 0, .. });
     let probes = config.admin.probes.as_ref().filter(|listen| !unknown(listen));
     let answer = ask::get(probes.or(config.admin.listen.as_ref()), &config.proxy.guard, path)?;
-    if answer.identity.as_deref() != Some(admin::identity(&config).as_str()) {
-        let why = "error: another bearerd answers there, or something else: it runs another configuration";
-        return Err(Failure::new(Exit::Failure, why));
+    if answer.identity.as_deref() != Some(admin::identity(config).as_str()) {
+        let why = "another bearerd answers there, or something else: it runs another configuration";
+        return Err(Failure::new(Exit::Unreachable, why));
     }
-    if answer.status != 200 {
-        return Err(Failure::new(Exit::Failure, format!("error: {path}: {}", answer.body.trim_end())));
-    }
-    if !common.quiet {
-        say(&answer.body);
-    }
-    Ok(Exit::Success)
+    Ok((answer.status, answer.body))
 }

@@ -10,8 +10,8 @@ use super::export::PART;
 use super::grants::{Grant, hold, sync_folder, unusable_store, wait_for};
 use super::{Common, Exit, Failure, note, run};
 use crate::config::Flags;
-use crate::grant::{Dpop, Flow};
-use crate::secret::{Fingerprint, RefreshToken};
+use crate::grant::Dpop;
+use crate::secret::Fingerprint;
 use crate::store::transfer::{self, Export};
 use crate::token::GrantName;
 
@@ -66,7 +66,7 @@ pub(super) fn import(common: &Common, arguments: Arguments) -> Result<Exit, Fail
         );
         return Err(Failure::new(Exit::Config, why));
     }
-    let seed = seed(&grant)?;
+    let seed = grant.seed("import")?;
     let told = wait_for(put(&grant, export, seed, arguments.replace))?;
     if !common.quiet {
         note(&told);
@@ -90,15 +90,7 @@ async fn put(
     let mut txn = grant.lock().await?;
     let done = format!("imported: the refresh token of grant {} is in {}", params.name, store.place());
     if let Some(resting) = txn.record() {
-        if !params.identity().owns(resting) {
-            let why = format!(
-                "{} holds the grant of another client, `{}` at {}: name another `[store] path`, or move that record away",
-                store.place(),
-                resting.client_id.escape_debug(),
-                resting.issuer.escape_debug()
-            );
-            return Err(Failure::new(Exit::Config, why));
-        }
+        grant.owns(resting)?;
         if transfer::rests_already(resting, &export.record) {
             return Ok(format!("{done} already"));
         }
@@ -118,20 +110,6 @@ async fn put(
     }
     transfer::settle(&mut txn, export.record, seed).await.map_err(|error| unusable_store(&error))?;
     Ok(done)
-}
-
-/// The configured seed, to be noted as met: a running bearerd would take one that it does not know for a newer sign-in,
-/// and give up what was imported for it.
-fn seed(grant: &Grant) -> Result<Option<Fingerprint>, Failure> {
-    let Flow::RefreshToken { seed: Some(reference) } = &grant.params.flow else { return Ok(None) };
-    let seed = reference.read_refresh_token().map(|seed| RefreshToken::fingerprint(&seed));
-    seed.map(Some).map_err(|why| {
-        let why = format!(
-            "the configured seed has to be read, so that it does not count as newer than the import: {why}; put it there, \
-             or take `refresh_token` out of the configuration"
-        );
-        Failure::new(Exit::Config, why)
-    })
 }
 
 /// A file that nobody else imports meanwhile.

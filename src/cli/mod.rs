@@ -9,18 +9,27 @@
 
 mod ask;
 mod check;
+mod daemon;
 mod export;
 mod grants;
 mod healthcheck;
 mod import;
+mod login;
+mod logout;
+mod orders;
+mod refresh;
 mod run;
 mod status;
+mod terminal;
+mod token;
 mod version;
+mod wait;
 
 use std::ffi::OsString;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
@@ -80,9 +89,23 @@ enum Verb {
     /// Carry requests until told to stop
     Run(Box<Flags>),
     /// Say whether the configuration is good, and what it does
-    Check(Box<Flags>),
+    Check(Box<check::Arguments>),
     /// Show how the running bearerd's grants are
     Status(Box<status::Arguments>),
+    /// Sign in, and store what the grant goes on with
+    Login(Box<login::Arguments>),
+    /// Have the server revoke the refresh token, and erase it here
+    Logout(Box<logout::Arguments>),
+    /// Get a new access token now
+    Refresh(Box<refresh::Arguments>),
+    /// Wait until the running bearerd has a usable token for every route
+    Wait(Box<wait::Arguments>),
+    /// Have the running bearerd read its configuration again
+    Reload(Box<orders::Arguments>),
+    /// Have the running bearerd end, and wait until it has
+    Stop(Box<orders::Arguments>),
+    /// Print the access token that rests in the store
+    Token(Box<token::Arguments>),
     /// Take a grant out of the store, for another bearerd to go on with
     Export(Box<export::Arguments>),
     /// Put an exported grant into the store
@@ -100,12 +123,16 @@ enum Exit {
     Success = 0,
     /// Something failed.
     Failure = 1,
-    /// No bearerd answers.
+    /// It was not said what to do.
+    Usage = 2,
+    /// No bearerd answers, or no server.
     Unreachable = 69,
     /// A person has to sign in.
     SignInRequired = 77,
     /// Bad configuration, or an unusable store.
     Config = 78,
+    /// A person ended a sign-in.
+    Cancelled = 130,
 }
 
 /// Why a command did not succeed.
@@ -145,8 +172,15 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn perform(Command { common, verb }: Command) -> Result<Exit, Failure> {
     match verb {
         Verb::Run(flags) => run::run(&common, *flags),
-        Verb::Check(flags) => check::check(&common, *flags),
+        Verb::Check(arguments) => check::check(&common, *arguments),
         Verb::Status(arguments) => status::status(&common, *arguments),
+        Verb::Login(arguments) => login::login(&common, *arguments),
+        Verb::Logout(arguments) => logout::logout(&common, *arguments),
+        Verb::Refresh(arguments) => refresh::refresh(&common, *arguments),
+        Verb::Wait(arguments) => wait::wait(&common, *arguments),
+        Verb::Reload(arguments) => orders::reload(&common, *arguments),
+        Verb::Stop(arguments) => orders::stop(&common, *arguments),
+        Verb::Token(arguments) => token::token(&common, *arguments),
         Verb::Export(arguments) => export::export(&common, *arguments),
         Verb::Import(arguments) => import::import(&common, *arguments),
         Verb::Healthcheck(arguments) => healthcheck::healthcheck(&common, *arguments),
@@ -197,12 +231,24 @@ impl Common {
 
     /// Whether what goes to stderr is coloured.
     fn is_coloured(&self) -> bool {
+        self.is_coloured_on(&std::io::stderr())
+    }
+
+    /// Whether what goes there is coloured.
+    fn is_coloured_on(&self, stream: &impl std::io::IsTerminal) -> bool {
         match self.colour() {
             Colour::Always => true,
             Colour::Never => false,
-            Colour::Auto => std::io::stderr().is_terminal(),
+            Colour::Auto => stream.is_terminal(),
         }
     }
+}
+
+/// A time span as proxy.toml has it.
+fn span(text: &str) -> Result<Duration, String> {
+    let not = "write it as \"30s\", \"5m\" or \"1h 30m\"";
+    let span: jiff::SignedDuration = text.parse().map_err(|_| not.to_owned())?;
+    Duration::try_from(span).map_err(|_| not.to_owned())
 }
 
 /// Prints the answer. A reader that has gone away (`bearerd status | head -1`) is no failure.

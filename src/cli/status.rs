@@ -1,101 +1,224 @@
 //! `bearerd status`: how the running bearerd's grants are, in words.
 
+use std::io::{IsTerminal as _, Write as _, stdout};
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Common, Exit, Failure, ask, say};
+use super::daemon::{self, Report, grants, plain, text};
+use super::grants::wait_for;
+use super::{Common, Exit, Failure, say};
 use crate::admin;
 use crate::clock::Clock;
 use crate::config::{Config, Flags};
+use crate::signal::{Signal, Signals};
+use crate::token::GrantName;
+
+/// How often `--watch` looks.
+const LOOK: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
+    /// One grant, and no other
+    #[arg(value_name = "GRANT")]
+    grant: Option<String>,
     /// As JSON, as /api/v1/status gives it
     #[arg(long)]
     json: bool,
-    /// Exit 77 when a person has to sign in
+    /// Go on looking, until Ctrl-C
+    #[arg(long)]
+    watch: bool,
+    /// Exit 77 when a person has to sign in, 78 to mend the configuration, else 1 when a route has no usable token
     #[arg(long)]
     exit_code: bool,
     #[command(flatten, next_help_heading = "If the running one was started with flags, the same again")]
     flags: Flags,
 }
 
+/// What is shown, and of which grant.
+struct View<'a> {
+    config: &'a Config,
+    grant: Option<&'a str>,
+    json: bool,
+    coloured: bool,
+}
+
+/// One look.
+struct Look {
+    /// What a person or a program reads.
+    shown: String,
+    /// What has to change before it is worth another line.
+    gist: String,
+    exit: Exit,
+}
+
 pub(super) fn status(common: &Common, arguments: Arguments) -> Result<Exit, Failure> {
-    let config = common.load_running(arguments.flags)?;
-    let answer = ask::get(config.admin.listen.as_ref(), &config.proxy.guard, "/api/v1/status")?;
-    let report: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-    let identity = report.pointer("/config/identity").and_then(Value::as_str);
-    match identity {
-        Some(identity) if identity == admin::identity(&config) => {}
-        Some(_other) => return Err(stranger(&report, &config)),
-        None => {
-            let why = format!("what answers there is not a bearerd (HTTP status {})", answer.status);
-            return Err(Failure::new(Exit::Unreachable, why));
+    let Arguments { grant, json, watch, exit_code, flags } = arguments;
+    let config = common.load_running(flags)?;
+    let coloured = common.is_coloured_on(&stdout());
+    let view = View { config: &config, grant: grant.as_deref(), json, coloured };
+    let exit = if watch {
+        wait_for(view.watch())?
+    } else {
+        let look = view.look()?;
+        say(&look.shown);
+        look.exit
+    };
+    Ok(if exit_code { exit } else { Exit::Success })
+}
+
+impl View<'_> {
+    fn look(&self) -> Result<Look, Failure> {
+        let Report { text: whole, mut json } = daemon::report(self.config)?;
+        if let Some(name) = self.grant {
+            only(&mut json, name)?;
+        }
+        let exit = verdict(&json, self.grant.is_some(), &now());
+        if self.json {
+            let shown = if self.grant.is_none() { whole } else { format!("{json:#}") };
+            return Ok(Look { gist: json.to_string(), shown, exit });
+        }
+        let gist =
+            grants(&json).map(|grant| format!("{} {}", text(grant, "state"), grant["problem"])).collect();
+        Ok(Look { shown: in_words(&json, &now(), self.coloured), gist, exit })
+    }
+
+    /// Looks again and again: a terminal shows the last look, anything else a line for each change. Until Ctrl-C, which
+    /// is how one ends it and no failure.
+    async fn watch(&self) -> Result<Exit, Failure> {
+        let mut signals =
+            Signals::listen().map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;
+        let redraws = stdout().is_terminal() && !self.json;
+        let (mut lines, mut gist) = (0, None);
+        loop {
+            let look = self.look().unwrap_or_else(|failure| Look {
+                gist: failure.says.clone(),
+                shown: failure.says,
+                exit: failure.exit,
+            });
+            let printed = if redraws {
+                let printed = redrawn(lines, &look.shown);
+                lines = look.shown.trim_end().lines().count();
+                Some(printed)
+            } else {
+                let is_new = gist.as_ref() != Some(&look.gist);
+                let compact = if self.json { &look.gist } else { &look.shown };
+                is_new.then(|| line(compact, self.json))
+            };
+            if let Some(printed) = printed {
+                let written = write!(stdout(), "{printed}").and_then(|()| stdout().flush());
+                if written.is_err() {
+                    // The reader has gone away.
+                    return Ok(look.exit);
+                }
+            }
+            gist = Some(look.gist);
+            tokio::select! {
+                signal = signals.next() => if signal == Signal::Terminate { return Ok(look.exit) },
+                () = tokio::time::sleep(LOOK) => {}
+            }
         }
     }
-    say(&if arguments.json { answer.body } else { in_words(&report, &Clock::System.now().rfc3339()) });
-    let sign_in = grants(&report).any(|grant| text(grant, "state") == "sign_in_required");
-    Ok(if arguments.exit_code && sign_in { Exit::SignInRequired } else { Exit::Success })
 }
 
-/// Somebody else's bearerd has the port.
-fn stranger(report: &Value, config: &Config) -> Failure {
-    let why = match report.pointer("/config/file").and_then(Value::as_str) {
-        None if config.file.is_none() => {
-            "the bearerd that answers there keeps another store or other grants: it was started with other flags, or in \
-             another environment (STATE_DIRECTORY, XDG_STATE_HOME and the user decide where the store is)"
-                .to_owned()
-        }
-        theirs => format!(
-            "the bearerd that answers there runs another configuration, {}: name that one with --config",
-            plain(theirs.unwrap_or("its flags and environment"))
-        ),
-    };
-    Failure::new(Exit::Unreachable, why)
+/// What was shown before is taken back first.
+fn redrawn(lines_before: usize, shown: &str) -> String {
+    let back = if lines_before == 0 { String::new() } else { format!("\x1b[{lines_before}A\x1b[J") };
+    format!("{back}{}\n", shown.trim_end())
 }
 
-/// A text that must not steer the terminal.
-fn plain(text: &str) -> String {
-    let shown = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
-    text.chars().map(shown).collect()
+fn line(shown: &str, json: bool) -> String {
+    if json { format!("{}\n", shown.trim_end()) } else { format!("{}  {}\n", now(), shown.trim_end()) }
 }
 
-fn grants(report: &Value) -> impl Iterator<Item = &Value> {
-    report.get("grants").and_then(Value::as_array).into_iter().flatten()
+fn now() -> String {
+    Clock::System.now().rfc3339()
 }
 
-fn text<'a>(of: &'a Value, key: &str) -> &'a str {
-    of.get(key).and_then(Value::as_str).unwrap_or_default()
+/// Leaves the grant of this name alone.
+fn only(report: &mut Value, name: &str) -> Result<(), Failure> {
+    let known: Vec<String> =
+        grants(report).map(|grant| format!("`{}`", plain(text(grant, "name")))).collect();
+    let kept: Vec<Value> = grants(report).filter(|grant| text(grant, "name") == name).cloned().collect();
+    if kept.is_empty() {
+        let why = format!("there is no grant `{}`; there is {}", name.escape_debug(), known.join(", "));
+        return Err(Failure::new(Exit::Config, why));
+    }
+    if let Some(all) = report.get_mut("grants") {
+        *all = kept.into();
+    }
+    Ok(())
 }
 
-/// A line a grant, and its problem below it.
-fn in_words(report: &Value, now: &str) -> String {
-    let width = grants(report).map(|grant| text(grant, "name").len()).max().unwrap_or(0);
-    let lines = grants(report).map(|grant| {
+/// What the grants come to: those that a route uses, or the `named` one. That a person is needed is told while the token
+/// is still good, when there is time to act.
+fn verdict(report: &Value, named: bool, now: &str) -> Exit {
+    let counts = |grant: &&Value| named || grant.get("used").and_then(Value::as_bool) != Some(false);
+    let is = |state: &str| grants(report).filter(counts).any(|grant| text(grant, "state") == state);
+    if is("sign_in_required") {
+        return Exit::SignInRequired;
+    }
+    if is("misconfigured") {
+        return Exit::Config;
+    }
+    let is_usable = |grant: &Value| until(grant, "expires", now).is_some_and(|left| !left.is_zero());
+    if grants(report).filter(counts).all(is_usable) { Exit::Success } else { Exit::Failure }
+}
+
+/// A line a grant, in columns; below it its problem, and what to do.
+fn in_words(report: &Value, now: &str, coloured: bool) -> String {
+    let widest = |key: &str| grants(report).map(|grant| text(grant, key).chars().count()).max().unwrap_or(0);
+    let (names, states) = (widest("name"), widest("state"));
+    let mut lines = Vec::new();
+    for grant in grants(report) {
         let (name, state) = (text(grant, "name"), text(grant, "state"));
-        let mut line = format!("{name:width$}  {state} — {}", times(grant, now));
+        let painted = painted(state, &format!("{state:states$}"), coloured);
+        lines.push(format!("{name:names$}  {painted}  {}", times(grant, now)));
         if let Some(problem) = grant.get("problem").filter(|problem| problem.is_object()) {
-            let sentence = plain(text(problem, "sentence"));
-            line.push_str(&format!("\n{:width$}  {sentence} ({})", "", text(problem, "code")));
+            let (sentence, code) = (plain(text(problem, "sentence")), text(problem, "code"));
+            lines.push(format!("{:names$}  {sentence} ({code})", ""));
         }
-        line
-    });
-    lines.collect::<Vec<_>>().join("\n")
+        lines.extend(cure(name, state).map(|cure| format!("{:names$}  → {cure}", "")));
+    }
+    lines.join("\n")
+}
+
+/// The command that helps, if one does.
+fn cure(name: &str, state: &str) -> Option<String> {
+    match state {
+        "sign_in_required" if name == GrantName::DEFAULT => Some("bearerd login".to_owned()),
+        "sign_in_required" => Some(format!("bearerd login {name}")),
+        "misconfigured" => Some("mend it, then bearerd reload".to_owned()),
+        _ => None,
+    }
+}
+
+/// The state's colour beside its word, never instead of it.
+fn painted(state: &str, text: &str, coloured: bool) -> String {
+    let colour = match state {
+        "active" => 32,
+        "sign_in_required" | "misconfigured" => 31,
+        _ => 33,
+    };
+    if coloured { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+/// How long until then; none when that is not known, and no time when it is past.
+fn until(grant: &Value, key: &str, now: &str) -> Option<Duration> {
+    let (at, now) = (text(grant, key).parse::<Timestamp>().ok()?, now.parse::<Timestamp>().ok()?);
+    Some(Duration::try_from(at.duration_since(now)).unwrap_or_default())
 }
 
 fn times(grant: &Value, now: &str) -> String {
-    let until = |key: &str| {
-        let (at, now) = (text(grant, key).parse::<Timestamp>().ok()?, now.parse::<Timestamp>().ok()?);
-        Some(at.duration_since(now))
-    };
-    let token = match until("expires").map(std::time::Duration::try_from) {
-        Some(Ok(left)) if !left.is_zero() => format!("token good for {}", admin::in_words(left)),
+    let token = match until(grant, "expires", now) {
+        Some(left) if !left.is_zero() => format!("token good for {}", admin::in_words(left)),
         Some(_past) => "token expired".to_owned(),
         None => "no token".to_owned(),
     };
-    match until("next_attempt").map(std::time::Duration::try_from) {
-        Some(Ok(left)) => format!("{token}, next refresh in {}", admin::in_words(left)),
-        Some(Err(_past)) => format!("{token}, refresh due now"),
+    match until(grant, "next_attempt", now) {
+        Some(left) if !left.is_zero() => format!("{token}, next refresh in {}", admin::in_words(left)),
+        Some(_past) => format!("{token}, refresh due now"),
         None => token,
     }
 }
@@ -106,15 +229,45 @@ mod tests {
 
     use super::*;
 
+    const NOW: &str = "2026-01-01T00:00:00Z";
+
     #[test]
-    fn a_grant_is_told_in_a_line_and_its_problem_below() {
+    fn a_grant_is_told_in_a_line_and_its_problem_and_cure_below() {
         let report = json!({ "grants": [
             { "name": "default", "state": "active", "expires": "2026-01-01T00:08:00Z", "next_attempt": "2026-01-01T00:06:00Z" },
             { "name": "crm", "state": "sign_in_required", "problem": { "code": "invalid_grant", "sentence": "Sign in again.\u{1b}" } },
         ]});
-        let told = "default  active — token good for 8 min, next refresh in 6 min\n\
-                    crm      sign_in_required — no token\n         Sign in again.\\u{1b} (invalid_grant)";
-        assert_eq!(in_words(&report, "2026-01-01T00:00:00Z"), told);
-        assert_eq!(in_words(&json!("?"), "?"), "");
+        let told = "default  active            token good for 8 min, next refresh in 6 min\n\
+                    crm      sign_in_required  no token\n         Sign in again.\\u{1b} (invalid_grant)\n         → bearerd login crm";
+        assert_eq!(in_words(&report, NOW, false), told);
+        assert!(in_words(&report, NOW, true).contains("\x1b[31msign_in_required\x1b[0m"));
+        assert_eq!(in_words(&json!("?"), "?", false), "");
+    }
+
+    #[test]
+    fn the_exit_code_tells_the_worst_of_the_grants_that_count() {
+        let grant = |state: &str, good: bool, used: bool| {
+            let expires = good.then_some("2026-01-01T00:08:00Z");
+            json!({ "name": state, "state": state, "expires": expires, "used": used })
+        };
+        let told = |grants: Vec<Value>| verdict(&json!({ "grants": grants }), false, NOW);
+        assert_eq!(told(vec![grant("active", true, true), grant("starting", false, false)]), Exit::Success);
+        assert_eq!(told(vec![grant("degraded", true, true)]), Exit::Success, "callers notice nothing");
+        assert_eq!(told(vec![grant("unavailable", false, true), grant("active", true, true)]), Exit::Failure);
+        assert_eq!(
+            told(vec![grant("sign_in_required", true, true)]),
+            Exit::SignInRequired,
+            "while there is time"
+        );
+        assert_eq!(told(vec![grant("misconfigured", false, true)]), Exit::Config);
+        let unused = json!({ "grants": [grant("sign_in_required", false, false)] });
+        assert_eq!(verdict(&unused, false, NOW), Exit::Success, "no route uses it");
+        assert_eq!(verdict(&unused, true, NOW), Exit::SignInRequired, "it was asked for by name");
+    }
+
+    #[test]
+    fn a_terminal_shows_the_last_look_alone() {
+        assert_eq!(redrawn(0, "one\ntwo\n"), "one\ntwo\n");
+        assert_eq!(redrawn(2, "three"), "\x1b[2A\x1b[Jthree\n");
     }
 }

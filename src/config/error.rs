@@ -5,97 +5,82 @@ use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
-/// Declares the codes and their words together, so that neither can be forgotten.
-macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $word:literal;)*) => {
-        /// The kinds of fault, in one namespace with the codes of the proxy's answers.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Code { $($(#[$doc])* $name,)* }
-
-        impl Code {
-            /// Every code.
-            pub const ALL: &[Self] = &[$(Self::$name,)*];
-
-            /// The word: stable, snake_case.
-            #[must_use]
-            pub fn word(self) -> &'static str {
-                match self { $(Self::$name => $word,)* }
-            }
-        }
-    };
-}
+use crate::code::codes;
 
 codes! {
-    /// The file cannot be read.
-    UnreadableFile = "unreadable_file";
-    /// The file is not TOML.
-    TomlSyntax = "toml_syntax";
-    /// A key that nobody knows.
-    UnknownKey = "unknown_key";
-    /// A variable `BEARERD_…` that nobody knows; a warning.
-    UnknownVariable = "unknown_variable";
-    /// A key or value that a later version will know.
-    NotYet = "not_yet";
-    /// What this program was built without.
-    NotBuiltIn = "not_built_in";
-    /// A number where text belongs, and the like.
-    WrongType = "wrong_type";
-    /// Something that cannot be left out.
-    MissingKey = "missing_key";
-    /// Two ways of saying the same thing.
-    MixedShapes = "mixed_shapes";
-    /// Keys that exclude one another, or that need one another.
-    Contradiction = "contradiction";
-    /// A secret written into the configuration itself.
-    BareSecret = "bare_secret";
-    /// A reference to a secret that is not exactly one of `file`, `env`, `credential`.
-    BadSecretReference = "bad_secret_reference";
-    /// A reference to a variable that is not set.
-    SecretUnset = "secret_unset";
-    /// A file with a secret is not there; a warning.
-    SecretFileMissing = "secret_file_missing";
-    /// A file with a secret can be read by too many; a warning.
-    SecretFileMode = "secret_file_mode";
-    /// A word that is not one of those allowed.
-    BadChoice = "bad_choice";
-    /// Not a time span, or one that makes no sense here.
-    BadDuration = "bad_duration";
-    /// Not a size, or one that makes no sense here.
-    BadSize = "bad_size";
-    /// A number that is out of range.
-    BadNumber = "bad_number";
-    /// Not a URL, or one with parts that it must not have.
-    BadUrl = "bad_url";
-    /// Not an address.
-    BadAddress = "bad_address";
-    /// Not the name of a host.
-    BadHost = "bad_host";
-    /// Not the origin of a web page.
-    BadOrigin = "bad_origin";
-    /// Not a name that a header may have, or not a scheme.
-    BadHeader = "bad_header";
-    /// Not a method, or one that is never carried.
-    BadMethod = "bad_method";
-    /// Not a path that a request could have.
-    BadPath = "bad_path";
-    /// Not a name that a grant may have.
-    BadGrantName = "bad_grant_name";
-    /// Not a text that can stand here.
-    BadText = "bad_text";
-    /// A parameter that the token request needs for itself.
-    ReservedParameter = "reserved_parameter";
-    /// A listener that others than this machine could reach.
-    ExposedListener = "exposed_listener";
-    /// Tokens would cross a network in plain text.
-    PlaintextUpstream = "plaintext_upstream";
-    /// Secrets would cross a network in plain text.
-    PlaintextServer = "plaintext_server";
-    /// A route's grant that is nowhere configured.
-    UnknownGrant = "unknown_grant";
-    /// A grant that no route uses; a warning.
-    UnusedGrant = "unused_grant";
-    /// Two routes for the same path and host.
-    DuplicateRoute = "duplicate_route";
+    /// The kinds of fault, in one namespace with the codes of the proxy's answers.
+    {
+        /// The file cannot be read.
+        UnreadableFile = "unreadable_file";
+        /// The file is not TOML.
+        TomlSyntax = "toml_syntax";
+        /// A key that nobody knows.
+        UnknownKey = "unknown_key";
+        /// A variable `BEARERD_…` that nobody knows; a warning.
+        UnknownVariable = "unknown_variable";
+        /// A key or value that a later version will know.
+        NotYet = "not_yet";
+        /// What this program was built without.
+        NotBuiltIn = "not_built_in";
+        /// A number where text belongs, and the like.
+        WrongType = "wrong_type";
+        /// Something that cannot be left out.
+        MissingKey = "missing_key";
+        /// Two ways of saying the same thing.
+        MixedShapes = "mixed_shapes";
+        /// Keys that exclude one another, or that need one another.
+        Contradiction = "contradiction";
+        /// A secret written into the configuration itself.
+        BareSecret = "bare_secret";
+        /// A reference to a secret that is not exactly one of `file`, `env`, `credential`.
+        BadSecretReference = "bad_secret_reference";
+        /// A reference to a variable that is not set.
+        SecretUnset = "secret_unset";
+        /// A file with a secret is not there; a warning.
+        SecretFileMissing = "secret_file_missing";
+        /// A file with a secret can be read by too many; a warning.
+        SecretFileMode = "secret_file_mode";
+        /// A word that is not one of those allowed.
+        BadChoice = "bad_choice";
+        /// Not a time span, or one that makes no sense here.
+        BadDuration = "bad_duration";
+        /// Not a size, or one that makes no sense here.
+        BadSize = "bad_size";
+        /// A number that is out of range.
+        BadNumber = "bad_number";
+        /// Not a URL, or one with parts that it must not have.
+        BadUrl = "bad_url";
+        /// Not an address.
+        BadAddress = "bad_address";
+        /// Not the name of a host.
+        BadHost = "bad_host";
+        /// Not the origin of a web page.
+        BadOrigin = "bad_origin";
+        /// Not a name that a header may have, or not a scheme.
+        BadHeader = "bad_header";
+        /// Not a method, or one that is never carried.
+        BadMethod = "bad_method";
+        /// Not a path that a request could have.
+        BadPath = "bad_path";
+        /// Not a name that a grant may have.
+        BadGrantName = "bad_grant_name";
+        /// Not a text that can stand here.
+        BadText = "bad_text";
+        /// A parameter that the token request needs for itself.
+        ReservedParameter = "reserved_parameter";
+        /// A listener that others than this machine could reach.
+        ExposedListener = "exposed_listener";
+        /// Tokens would cross a network in plain text.
+        PlaintextUpstream = "plaintext_upstream";
+        /// Secrets would cross a network in plain text.
+        PlaintextServer = "plaintext_server";
+        /// A route's grant that is nowhere configured.
+        UnknownGrant = "unknown_grant";
+        /// A grant that no route uses; a warning.
+        UnusedGrant = "unused_grant";
+        /// Two routes for the same path and host.
+        DuplicateRoute = "duplicate_route";
+    }
 }
 
 /// Where a value was written.

@@ -12,7 +12,7 @@ use super::error::Report;
 use super::quantity::{Size, Span, SpanOrNone, SpanOrZero};
 use super::reference::{SecretReference, Secrets};
 use super::value::{Count, Extra, ExtraHeaders, Item, List, OneOrMore, Overlay, Placed, Read, Workers};
-use super::word::{Resource, RoutePath, Scheme, Scope, Text, TokenType};
+use super::word::{RedirectPath, Resource, RoutePath, Scheme, Scope, Text, TokenType};
 use crate::grant::{ClientAuthMethod, Dpop, Margin};
 use crate::jose::Algorithm;
 use crate::net::Listen;
@@ -229,6 +229,12 @@ group! {
             "The authorization server; its endpoints are discovered.";
         token_endpoint: Endpoint = "",
             "Its token endpoint, where there is no discovery.";
+        authorization_endpoint: Endpoint = "",
+            "Where people sign in with a browser, where there is no discovery.";
+        device_authorization_endpoint: Endpoint = "",
+            "Where a sign-in with another device begins (RFC 8628), where there is no discovery.";
+        revocation_endpoint: Endpoint = "",
+            "Where a sign-out is told (RFC 7009), where there is no discovery.";
         client_id: Text = "",
             "The client's name there.";
         client_secret: Secrets = "",
@@ -272,7 +278,7 @@ group! {
         audience: Text = "",
             "What the token is for, at servers that call it so.";
         extra: Extra = "",
-            "More parameters for token requests.";
+            "More parameters for token requests and sign-ins.";
         extra_headers: ExtraHeaders = "",
             "More header fields for token requests.";
         refresh_margin: Margin = "\"20%\"",
@@ -285,12 +291,11 @@ group! {
             "Whether tokens are bound to a key (RFC 9449): true where the server does that, \"required\" to take no others.";
         dpop_key: SecretReference = "",
             "The key that the first refresh token is bound to, in PEM, by reference; a new one is made, when left out.";
+        redirect_port: Count<0, 65535> = "0",
+            "The port of this machine that a browser returns to after a sign-in; 0 takes any free one, which some servers refuse.";
+        redirect_path: RedirectPath = "\"/callback\"",
+            "The path that it returns to: http://127.0.0.1:PORT and this have to be registered with the client.";
     } later {
-        authorization_endpoint: Plain, "Where people sign in.";
-        device_authorization_endpoint: Plain, "Where devices sign in.";
-        revocation_endpoint: Plain, "Where sign-outs are told.";
-        redirect_port: Plain, "The port that a sign-in returns to.";
-        redirect_path: Plain, "The path that a sign-in returns to.";
         tls: None, "TLS towards this authorization server.";
     }
 }

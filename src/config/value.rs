@@ -285,7 +285,7 @@ impl Read for Workers {
     }
 }
 
-/// Parameters that are added to token requests: a table of strings.
+/// Parameters that are added to token requests and sign-ins: a table of strings.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Extra(pub(super) Vec<(String, String)>);
 
@@ -336,8 +336,8 @@ fn header(name: &Name, value: &Item, text: &str, report: &mut Report) -> Option<
     None
 }
 
-/// Those that a token request has, or may come to have, for its own sake; `extra` adds and never replaces.
-const RESERVED: [&str; 19] = [
+/// Those that a token request or a sign-in has, or may come to have, for its own sake; `extra` adds and never replaces.
+const RESERVED: [&str; 28] = [
     "actor_token",
     "actor_token_type",
     "assertion",
@@ -347,14 +347,23 @@ const RESERVED: [&str; 19] = [
     "client_id",
     "client_secret",
     "code",
+    "code_challenge",
+    "code_challenge_method",
     "code_verifier",
     "device_code",
+    "dpop_jkt",
     "grant_type",
+    "nonce",
     "redirect_uri",
     "refresh_token",
+    "request",
+    "request_uri",
     "requested_token_type",
     "resource",
+    "response_mode",
+    "response_type",
     "scope",
+    "state",
     "subject_token",
     "subject_token_type",
 ];

@@ -90,6 +90,24 @@ impl FromText for Resource {
     }
 }
 
+/// `redirect_path`: compared by servers to the letter, so nothing in it may be spelled in two ways.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RedirectPath(pub(super) String);
+
+impl FromText for RedirectPath {
+    const WHAT: &str = "a path such as \"/callback\", in quotes";
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+        let dots = |segment: &str| matches!(segment, "." | "..");
+        if text.starts_with('/') && text.bytes().all(plain) && !text.split('/').any(dots) {
+            return Ok(Self(text.to_owned()));
+        }
+        let why = "must begin with `/`, and hold letters, digits, `-`, `.`, `_` and `~` only";
+        Err(Fault::new(Code::BadPath, why).help("write it as \"/callback\""))
+    }
+}
+
 impl FromText for PathBuf {
     const WHAT: &str = "a path in quotes";
 

@@ -9,7 +9,7 @@ use super::assert_is_fit_to_be_shown;
 use super::json::Members;
 use crate::clock::Moment;
 use crate::grant::Dpop;
-use crate::grant::error::{Class, RefreshError};
+use crate::grant::error::{Class, Code, RefreshError};
 use crate::grant::schedule::LONGEST_RETRY_AFTER;
 use crate::grant::wire::{Answer, Issued, Told, read, salvage};
 use crate::secret::{ClientSecret, RefreshToken};
@@ -140,7 +140,7 @@ fn assert_class_follows(answer: &Answer, members: Option<&Members>, error: &Refr
         }
         Class::Misconfigured => {
             assert!(!status.is_server_error(), "{status} is never terminal: {error}");
-            let is_of_other_kind = error.code == "token_binding_wrong" && status.is_success();
+            let is_of_other_kind = error.code == Code::TokenBindingWrong && status.is_success();
             let says = members.is_none_or(|members| members.text("error").is_some());
             assert!(is_by_status || is_of_other_kind || says, "{error}");
         }

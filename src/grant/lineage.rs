@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::secret::{RefreshToken, random_hex};
-use crate::store::{Exported, Record, SEEDS_REMEMBERED};
+use crate::secret::{DpopKey, RefreshToken, random_hex};
+use crate::store::{Exported, Record, SEEDS_REMEMBERED, SavedToken};
 
-use super::error::{Class, RefreshError};
+use super::error::{Class, Code, RefreshError};
+use super::wire::Issued;
+use super::{end, schedule};
 
 /// What a record must belong to (R45).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,10 +54,11 @@ pub fn decide(
             Ok(Line::Begins(begin(identity, Some(seed), record.seeds)))
         }
         (Some(record), seed) if needs_refresh_token && record.refresh_token.is_none() => {
-            Err(match &record.exported {
-                Some(exported) => has_left(exported),
-                None if seed.is_some() => seed_spent(),
-                None => no_grant(),
+            Err(match (&record.exported, record.signed_out) {
+                (Some(exported), _) => has_left(exported),
+                (None, Some(at)) => was_ended(at),
+                (None, None) if seed.is_some() => seed_spent(),
+                (None, None) => no_grant(),
             })
         }
         (Some(record), _) => Ok(Line::Rests(record)),
@@ -69,6 +72,41 @@ pub fn decide(
 #[must_use]
 pub fn after_damage(identity: &Identity, seed: Option<&RefreshToken>) -> Record {
     Record { refresh_token: None, ..begin(identity, seed, Vec::new()) }
+}
+
+/// What a person's sign-in brought, as the beginning of a line of its own.
+#[derive(Debug)]
+pub struct SignedIn {
+    /// The refresh token.
+    pub refresh_token: RefreshToken,
+    /// The access token that came with it.
+    pub issued: Issued,
+    /// Before the request was sent that brought both.
+    pub asked: Moment,
+    /// Which boot that moment is of.
+    pub boot_id: String,
+    /// What they are bound to, if to anything.
+    pub dpop_key: Option<DpopKey>,
+}
+
+/// The record that a sign-in begins with.
+#[must_use]
+pub fn signed_in(identity: &Identity, signed_in: SignedIn) -> Record {
+    let SignedIn { refresh_token, issued, asked, boot_id, dpop_key } = signed_in;
+    let access_token = SavedToken {
+        text: issued.access_token,
+        bound: issued.bound,
+        obtained: asked,
+        expires: schedule::expiry(asked, issued.life),
+        boot_id,
+    };
+    Record {
+        refresh_token: Some(refresh_token),
+        access_token: Some(access_token),
+        dpop_key,
+        grant_end: end::told(None, asked, issued.grant_life),
+        ..begin(identity, None, Vec::new())
+    }
 }
 
 fn begin(
@@ -92,17 +130,30 @@ fn begin(
         intent: None,
         refused: None,
         exported: None,
+        signed_out: None,
     }
 }
 
 fn foreign(record: &Record) -> RefreshError {
     RefreshError::new(
         Class::Misconfigured,
-        "store_of_another_client",
+        Code::StoreOfAnotherClient,
         format!(
             "The store holds a refresh token of client `{}` at {}, which is not the configured one; it is presented \
              to nobody else. Give this grant another `store.path`, or configure that client.",
             record.client_id, record.issuer
+        ),
+    )
+}
+
+/// A person has signed out.
+fn was_ended(at: Duration) -> RefreshError {
+    let at = Moment { boot: Duration::ZERO, wall: at }.rfc3339();
+    RefreshError::new(
+        Class::Refused,
+        Code::SignedOut,
+        format!(
+            "Somebody has signed out, at {at}. Sign in again with `bearerd login`, or provide a new seed."
         ),
     )
 }
@@ -112,7 +163,7 @@ fn has_left(exported: &Exported) -> RefreshError {
     let at = Moment { boot: Duration::ZERO, wall: exported.at }.rfc3339();
     RefreshError::new(
         Class::Refused,
-        "grant_exported",
+        Code::GrantExported,
         format!(
             "The grant was exported at {at}, to {}, and is presented from here no more. If it was imported nowhere, \
              import it here again; else sign in again, or provide a new seed.",
@@ -124,15 +175,15 @@ fn has_left(exported: &Exported) -> RefreshError {
 fn no_grant() -> RefreshError {
     RefreshError::new(
         Class::Refused,
-        "no_grant",
-        "There is no refresh token yet: configure a seed with `refresh_token = { file = … }`.",
+        Code::NoGrant,
+        "There is no refresh token yet: sign in with `bearerd login`, or configure a seed with `refresh_token = { file = … }`.",
     )
 }
 
 fn seed_spent() -> RefreshError {
     RefreshError::new(
         Class::Refused,
-        "no_grant",
+        Code::NoGrant,
         "There is no refresh token: the record was damaged, and the configured seed may have been replaced since. Sign in \
          again, or provide a new seed.",
     )
@@ -180,8 +231,20 @@ mod tests {
         let left = Record { refresh_token: None, exported, ..begun("seed-1") };
         for seed in [None, Some("seed-1")] {
             let error = decided(Some(left.clone()), seed).unwrap_err();
-            assert_eq!((error.class, error.code), (Class::Refused, "grant_exported"));
+            assert_eq!((error.class, error.code), (Class::Refused, Code::GrantExported));
             assert!(error.sentence.contains("2027-01-15T08:00:00Z, to /b/grant.json"), "{}", error.sentence);
+        }
+        assert!(matches!(decided(Some(left), Some("seed-2")), Ok(Line::Begins(_))), "a person's word");
+    }
+
+    #[test]
+    fn who_has_signed_out_stays_so_until_somebody_signs_in_or_brings_a_new_seed() {
+        let signed_out = Some(Duration::from_secs(1_800_000_000));
+        let left = Record { refresh_token: None, signed_out, ..begun("seed-1") };
+        for seed in [None, Some("seed-1")] {
+            let error = decided(Some(left.clone()), seed).unwrap_err();
+            assert_eq!((error.class, error.code), (Class::Refused, Code::SignedOut));
+            assert!(error.sentence.contains("at 2027-01-15T08:00:00Z. "), "{}", error.sentence);
         }
         assert!(matches!(decided(Some(left), Some("seed-2")), Ok(Line::Begins(_))), "a person's word");
     }
@@ -205,14 +268,14 @@ mod tests {
         ] {
             for seed in [None, Some("seed"), Some("new")] {
                 let error = decided(Some(record.clone()), seed).unwrap_err();
-                assert_eq!((error.class, error.code), (Class::Misconfigured, "store_of_another_client"));
+                assert_eq!((error.class, error.code), (Class::Misconfigured, Code::StoreOfAnotherClient));
             }
         }
     }
 
     #[test]
     fn without_record_and_seed_a_person_has_to_act_unless_the_flow_needs_no_refresh_token() {
-        assert_eq!(decided(None, None).unwrap_err().code, "no_grant");
+        assert_eq!(decided(None, None).unwrap_err().code, Code::NoGrant);
         assert!(
             matches!(decide(None, &identity(), None, false), Ok(Line::Begins(record)) if record.refresh_token.is_none())
         );

@@ -9,6 +9,7 @@ pub mod lineage;
 mod properties;
 pub mod refresher;
 pub mod schedule;
+pub mod sign_out;
 pub mod status;
 pub mod wire;
 
@@ -153,6 +154,38 @@ pub struct Params {
     pub timeout: Duration,
     /// `connect_to`: `host:port` to dial instead of the server's name, which stays in Host, SNI and certificate checks.
     pub connect_to: Option<(String, u16)>,
+    /// How people sign in, and out.
+    pub sign_in: SignIn,
+}
+
+/// Where a grant begins and ends, and what a browser returns to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SignIn {
+    /// `authorization_endpoint`: the server's metadata say so, when left out, and the same for the others.
+    pub authorization_endpoint: Option<String>,
+    /// `device_authorization_endpoint`.
+    pub device_authorization_endpoint: Option<String>,
+    /// `revocation_endpoint`.
+    pub revocation_endpoint: Option<String>,
+    /// `redirect_port`; 0 takes any free one.
+    pub redirect_port: u16,
+    /// `redirect_path`.
+    pub redirect_path: String,
+}
+
+impl SignIn {
+    /// Whether secrets go to any of its addresses without TLS.
+    #[must_use]
+    pub fn is_plaintext(&self) -> bool {
+        let Self { authorization_endpoint, device_authorization_endpoint, revocation_endpoint, .. } = self;
+        let all = [authorization_endpoint, device_authorization_endpoint, revocation_endpoint];
+        all.into_iter().flatten().any(|url| is_plain(url))
+    }
+}
+
+/// Whether what is sent there is sent without TLS.
+fn is_plain(url: &str) -> bool {
+    url.starts_with("http://")
 }
 
 impl Params {
@@ -253,7 +286,6 @@ impl Server {
     /// Whether secrets go to any of its addresses without TLS.
     #[must_use]
     pub fn is_plaintext(&self) -> bool {
-        let is_plain = |url: &str| url.starts_with("http://");
         match self {
             Self::Issuer { issuer, token_endpoint } => {
                 is_plain(issuer) || token_endpoint.as_deref().is_some_and(is_plain)

@@ -81,6 +81,7 @@ prop_compose! {
             intent: None,
             refused: None,
             exported: None,
+            signed_out: None,
         }
     }
 }

@@ -5,6 +5,8 @@
 
 mod life;
 mod metadata;
+mod revocation;
+mod sign_in;
 mod told;
 
 use std::fmt;
@@ -15,11 +17,16 @@ use http::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use serde_json::Value;
 
 use self::life::{Life, life};
-pub use self::metadata::{Metadata, is_trustworthy, read_metadata};
+pub use self::metadata::{Endpoints, Metadata, is_trustworthy, read_metadata};
+pub use self::revocation::read_revocation;
+pub use self::sign_in::{
+    DeviceGrant, Expected, ServerError, Unread, error_of, read_device, read_pushed, scopes_of,
+    verify_id_token,
+};
 use self::told::Secrets;
 pub use self::told::Told;
 use super::Dpop;
-use super::error::{Class, RefreshError};
+use super::error::{Class, Code, RefreshError};
 use super::schedule::{DEFAULT_LIFE, LONGEST_RETRY_AFTER};
 use crate::dpop::Refusal;
 use crate::secret::{AccessTokenText, RefreshToken};
@@ -167,7 +174,7 @@ fn read_token(
     let unusable = |sentence: &str| {
         // Cut off or garbled: the server has processed the request, and what it did we do not know.
         let class = if answer.complete && members.is_some() { Class::Unusable } else { Class::Unanswered };
-        RefreshError::new(class, "answer_unusable", sentence).answered(answer.status)
+        RefreshError::new(class, Code::AnswerUnusable, sentence).answered(answer.status)
     };
     let Some(members) = members else {
         return Err(unusable(
@@ -220,7 +227,7 @@ fn of_other_kind(bound: bool) -> RefreshError {
         "The token endpoint issued a token that is bound to no key, which `dpop = \"required\"` does not take; switch DPoP \
          on for this client at the server, or set `dpop = true`."
     };
-    RefreshError::new(Class::Misconfigured, "token_binding_wrong", sentence)
+    RefreshError::new(Class::Misconfigured, Code::TokenBindingWrong, sentence)
 }
 
 /// What an error answer means.
@@ -242,7 +249,7 @@ fn refusal(
         // Never a verdict, whatever the body says: the server may have rotated before it failed (R49).
         return RefreshError::new(
             Class::Unanswered,
-            "token_endpoint_error",
+            Code::TokenEndpointError,
             format!("The token endpoint answered {status}; the refresh token is tried again."),
         );
     }
@@ -251,7 +258,7 @@ fn refusal(
         None if [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED].contains(&status) => {
             RefreshError::new(
                 Class::Misconfigured,
-                "token_endpoint_wrong",
+                Code::TokenEndpointWrong,
                 format!(
                     "The token endpoint answered {status}: there is no token endpoint at this address; check `issuer` or `token_endpoint`."
                 ),
@@ -259,7 +266,7 @@ fn refusal(
         }
         None => RefreshError::new(
             Class::Blocked,
-            "token_endpoint_blocked",
+            Code::TokenEndpointBlocked,
             format!(
                 "The token endpoint answered {status} without an OAuth error: something in between may have answered in its place."
             ),
@@ -273,7 +280,7 @@ fn redirected(headers: &HeaderMap, secrets: &Secrets<'_>) -> RefreshError {
     let place = location.map(|location| location.split(['?', '#']).next().unwrap_or(location));
     RefreshError::new(
         Class::Misconfigured,
-        "token_endpoint_redirects",
+        Code::TokenEndpointRedirects,
         format!(
             "The token endpoint redirects to {}; a redirect is never followed with a refresh token. Configure that \
              server's public name, and `connect_to` if it must be reached by another address.",
@@ -285,7 +292,7 @@ fn redirected(headers: &HeaderMap, secrets: &Secrets<'_>) -> RefreshError {
 fn busy(status: StatusCode, retry_after: Option<Duration>) -> RefreshError {
     RefreshError::new(
         Class::Busy { retry_after },
-        "token_endpoint_busy",
+        Code::TokenEndpointBusy,
         format!("The token endpoint answered {status}; it is asked again later."),
     )
 }
@@ -327,7 +334,7 @@ impl OauthError {
             // There is nothing to sign in to: whoever makes the assertion has to make another.
             "invalid_grant" | "bad_refresh_token" if !of_refresh_token => RefreshError::new(
                 Class::Misconfigured,
-                "assertion_rejected",
+                Code::AssertionRejected,
                 format!(
                     "The authorization server refused what was presented: {told}. Check the assertion or token that the flow is given, and its audience."
                 ),
@@ -335,7 +342,7 @@ impl OauthError {
             // bad_refresh_token is GitHub's, told with a 200 (R33).
             "invalid_grant" | "bad_refresh_token" => RefreshError::new(
                 Class::Refused,
-                "grant_rejected",
+                Code::GrantRejected,
                 format!(
                     "The authorization server refused the refresh token: {told}. Sign in again, or provide a new seed."
                 ),
@@ -343,7 +350,7 @@ impl OauthError {
             // Authgear's hook says so with a 400, after it has rotated.
             "server_error" => RefreshError::new(
                 Class::Unanswered,
-                "token_endpoint_error",
+                Code::TokenEndpointError,
                 format!("The token endpoint failed: {told}; the refresh token is tried again."),
             ),
             "temporarily_unavailable" | "slow_down" | "x_rate_limited" => {
@@ -351,21 +358,21 @@ impl OauthError {
             }
             error if Refusal::of(error).is_some() => RefreshError::new(
                 Class::Misconfigured,
-                "dpop_proof_rejected",
+                Code::DpopProofRejected,
                 format!(
                     "The authorization server refused the proof of possession: {told}. The refresh token may be bound to another key than this grant's (`dpop_key`), or a clock is wrong."
                 ),
             ),
             "invalid_client" | "unauthorized_client" => RefreshError::new(
                 Class::Misconfigured,
-                "client_rejected",
+                Code::ClientRejected,
                 format!(
                     "The authorization server refused the client: {told}. Check `client_id`, `client_auth` and what it proves itself with."
                 ),
             ),
             _ => RefreshError::new(
                 Class::Misconfigured,
-                "request_rejected",
+                Code::RequestRejected,
                 format!(
                     "The authorization server refused the request: {told}. Check the grant's configuration."
                 ),

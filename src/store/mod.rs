@@ -1,5 +1,6 @@
 //! Where a refresh token rests: one record, one lock and one intent per grant.
 
+pub mod erase;
 mod file;
 pub mod memory;
 pub(crate) mod record;
@@ -127,6 +128,15 @@ pub trait Store: Send + Sync {
     /// When the store cannot be written; the program then does not start (exit 78).
     fn probe(&self) -> Pending<'_, Result<(), StoreError>>;
 
+    /// Finds out the same as far as that can be done beside a program that keeps its record here, by another user perhaps:
+    /// the record and its lock are left alone.
+    ///
+    /// # Errors
+    /// As [`Store::probe`], and when what rests cannot be read.
+    fn inspect(&self) -> Pending<'_, Result<(), StoreError>> {
+        self.probe()
+    }
+
     /// Names the place for people, as in `file /var/lib/bearerd/state.json`.
     fn place(&self) -> String;
 }
@@ -184,6 +194,19 @@ pub struct Record {
     pub refused: Option<Refusal>,
     /// The tokens have left for another store.
     pub exported: Option<Exported>,
+    /// When a person ended the grant, by the wall clock, since the Unix epoch.
+    pub signed_out: Option<Duration>,
+}
+
+impl Record {
+    /// Notes seeds as met, the latest last; only the last ones are remembered (R44).
+    pub fn meet(&mut self, seeds: impl IntoIterator<Item = Fingerprint>) {
+        for met in seeds {
+            self.seeds.retain(|known| *known != met);
+            self.seeds.push(met);
+        }
+        self.seeds.drain(..self.seeds.len().saturating_sub(SEEDS_REMEMBERED));
+    }
 }
 
 /// An access token at rest, with what is needed to tell whether it is still good (DESIGN §4).

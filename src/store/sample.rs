@@ -29,6 +29,7 @@ pub(super) fn record(generation: u64) -> Record {
         intent: None,
         refused: None,
         exported: None,
+        signed_out: None,
     }
 }
 
@@ -46,6 +47,7 @@ pub(super) fn full(generation: u64) -> Record {
             to: "/a/grant.json".to_owned(),
             at: Duration::from_secs(7),
         }),
+        signed_out: Some(Duration::from_secs(9)),
         refused: Some(Refusal { reason: "rejected".to_owned(), presented, at: Duration::from_secs(6) }),
         ..record
     }

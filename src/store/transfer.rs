@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::record::{self, RecordForm, Unreadable};
-use super::{Exported, Record, SEEDS_REMEMBERED, StoreError, Txn};
+use super::{Exported, Record, StoreError, Txn};
 use crate::secret::{Fingerprint, random_hex};
 
 /// What every export begins with, also one that was cut off.
@@ -176,14 +176,13 @@ pub async fn settle(
 ) -> Result<(), StoreError> {
     let resting = txn.record();
     let generation = resting.map_or(0, |resting| resting.generation).max(imported.generation);
-    let mut seeds = resting.map(|resting| resting.seeds.clone()).unwrap_or_default();
-    for met in imported.seeds.iter().cloned().chain(seed) {
-        seeds.retain(|known| *known != met);
-        seeds.push(met);
-    }
-    seeds.drain(..seeds.len().saturating_sub(SEEDS_REMEMBERED));
+    let met = imported.seeds.clone().into_iter().chain(seed);
+    let seeds = resting.map(|resting| resting.seeds.clone()).unwrap_or_default();
     // Later than either, so that whoever looks at the store sees that it is another.
-    txn.commit(Record { generation: generation.saturating_add(1), seeds, exported: None, ..imported }).await
+    let generation = generation.saturating_add(1);
+    let mut settled = Record { generation, seeds, exported: None, signed_out: None, ..imported };
+    settled.meet(met);
+    txn.commit(settled).await
 }
 
 /// Saves once more what rests: the save before may have ended before its last word was durable.

@@ -5,7 +5,8 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 
 use super::{TOKEN, connect, error, handled, normal, refresh, with_headers};
-use crate::support::authorization_server::{AuthorizationServer, Client, TokenState};
+use crate::support::authorization_server::{AuthorizationServer, Client, Person, Press, TokenState};
+use crate::support::browser;
 use crate::support::jwt;
 use crate::support::raw::{Peer, Reply};
 
@@ -252,4 +253,40 @@ async fn a_confidential_client_s_code_wants_its_secret_in_either_way() {
 async fn the_challenge_is_the_verifier_s_hash() {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, VERIFIER.as_bytes());
     assert!(CHALLENGE.contains(&URL_SAFE_NO_PAD.encode(digest)));
+}
+
+#[tokio::test]
+async fn whoever_does_not_consent_is_sent_back_in_authgear_s_words() {
+    let server = server();
+    let url = format!("{}?{}", server.authorization_endpoint(), query("app", "openid"));
+    for person in [Person::Denies, Person::Cancels] {
+        server.person(person);
+        let callback = browser::open(&url).await.callback();
+        let told =
+            [("error", "access_denied"), ("error_description", "authorization denied"), ("state", "st")];
+        assert_eq!(callback.parameters, told.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+    server.person(Person::Reads);
+    let page = browser::open(&url).await.page();
+    let callback = page.press(Press::Approve).await.callback();
+    assert_eq!(callback.parameter("code").map(str::len), Some(32));
+    assert_eq!(page.press(Press::Approve).await.page().status(), 400, "a page is good once");
+    assert!(server.secrets().iter().any(|secret| Some(secret.as_str()) == callback.parameter("code")));
+}
+
+#[tokio::test]
+async fn the_nonce_comes_back_in_the_id_token_and_a_refresh_token_only_where_the_server_grants_one() {
+    let asked = format!("{}&nonce=n0", query("app", "openid offline_access"));
+    for (options, same, granted) in [
+        (AuthorizationServer::authgear(), true, true),
+        (AuthorizationServer::authgear().wrong_nonce(), false, true),
+        (AuthorizationServer::authgear().never_offline(), true, false),
+    ] {
+        let server = options.client(Client::public("app").redirects_to(CALLBACK)).start();
+        let code = code(&server, &asked).await;
+        let body = ask(&server, &exchange("app", &code)).await.json();
+        let claims = jwt::part(body["id_token"].as_str().unwrap(), 1).unwrap();
+        assert!(claims["nonce"].is_string() && (claims["nonce"] == "n0") == same, "{claims}");
+        assert_eq!(body.get("refresh_token").is_some(), granted);
+    }
 }

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bearerd::config::{Code, Config, Flags, Loaded};
-use bearerd::grant::{ClientAuthMethod, Credentials, Dpop, Flow, Margin, Secret, Server, TokenExchange};
+use bearerd::grant::{
+    ClientAuthMethod, Credentials, Dpop, Flow, Margin, Secret, Server, SignIn, TokenExchange,
+};
 use bearerd::jose::Algorithm;
 use bearerd::net::Listen;
 use bearerd::proxy::guard::Browser;
@@ -70,6 +72,15 @@ fn a_grant_resolves_key_by_key() {
     assert_eq!(grant.extra, [("x_device".to_owned(), "7".to_owned())]);
     assert_eq!((grant.margin, grant.timeout), (Margin::Span(seconds(90)), seconds(5)));
     assert_eq!(grant.connect_to, Some(("127.0.0.1".to_owned(), 9443)));
+    let url = |path: &str| Some(format!("https://id.example.com/{path}"));
+    let sign_in = SignIn {
+        authorization_endpoint: url("authorize"),
+        device_authorization_endpoint: url("device"),
+        revocation_endpoint: url("revoke"),
+        redirect_port: 8976,
+        redirect_path: "/back".to_owned(),
+    };
+    assert_eq!(grant.sign_in, sign_in);
 }
 
 #[test]
@@ -150,6 +161,8 @@ fn plain_http_is_fine_on_this_machine() {
         (Some(tcp("127.0.0.1", 9901)), true)
     );
     assert_eq!(loaded.warnings(), []);
+    let sign_in = SignIn { redirect_path: "/callback".to_owned(), ..SignIn::default() };
+    assert_eq!(loaded.config.grants[&GrantName::new("default")].sign_in, sign_in);
 }
 
 #[test]

@@ -178,10 +178,12 @@ fn what_kubernetes_puts_into_the_environment_is_ignored() {
         ("BEARERD_SERVICE_HOST", "10.96.0.12"),
         ("BEARERD_SERVICE_PORT_HTTP", "8080"),
         ("BEARERD_STAGING_PORT", "tcp://10.96.0.13:8080"),
+        ("BEARERD_OAUTH_REDIRECT_PORT", "tcp://10.96.0.14:8080"),
     ];
     assert_eq!(without_file(&env, Flags::default()).unwrap().warnings(), []);
     let ours = [("BEARERD_OAUTH_REDIRECT_PORT", "8484")];
-    assert_eq!(codes(&without_file(&ours, Flags::default()).unwrap_err()), [Code::NotYet]);
+    let config = without_file(&ours, Flags::default()).unwrap().config;
+    assert_eq!(config.grants[&GrantName::new("default")].sign_in.redirect_port, 8484);
 }
 
 #[test]
@@ -190,7 +192,7 @@ fn every_key_of_a_later_version_is_refused_in_the_environment_too() {
         .filter(|key| key.later && key.section != "route" && key.name != "tls")
         .map(|key| key.path())
         .collect();
-    assert!(later.len() > 10);
+    assert!(later.len() > 5);
     for path in later {
         let name = format!("BEARERD_{}", path.replace('.', "_").to_ascii_uppercase());
         let errors = without_file(&[(name.as_str(), "x")], Flags::default()).unwrap_err();

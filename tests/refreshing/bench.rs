@@ -57,6 +57,7 @@ impl Bench {
             connect_to: None,
             dpop: Dpop::Off,
             dpop_key: None,
+            sign_in: bearerd::grant::SignIn::default(),
         };
         Self { params, tls: tls::Params::default(), home }
     }

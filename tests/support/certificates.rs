@@ -51,6 +51,16 @@ impl Authority {
         self.certified(params, &[b"http/1.1"], false)
     }
 
+    /// A server whose certificate is good for so many days yet.
+    pub(crate) fn server_for_days(&self, names: &[&str], days: u64) -> Arc<ServerConfig> {
+        let mut params = params(names);
+        let end = bearerd::clock::Clock::System.now().plus(std::time::Duration::from_secs(days * 24 * 3600));
+        let date: Vec<i32> = end.rfc3339()[..10].split('-').map(|part| part.parse().unwrap()).collect();
+        let small = |part: i32| u8::try_from(part).unwrap();
+        params.not_after = rcgen::date_time_ymd(date[0], small(date[1]), small(date[2]));
+        self.certified(params, &[b"http/1.1"], false)
+    }
+
     /// A server that asks its clients for certificates of this authority, and takes those that have none as well.
     pub(crate) fn asking_server(&self, names: &[&str], alpn: &[&[u8]]) -> Arc<ServerConfig> {
         self.certified(params(names), alpn, true)

@@ -9,6 +9,7 @@
 //! | [`upstream`] | checks every token, remembers every request, and streams both ways |
 //! | [`fault_proxy`] | a TCP link that delays, cuts, resets or swallows |
 //! | [`raw`] | a client and a server that say exactly the bytes a test gives them |
+//! | [`browser`] | goes from a printed URL to the loopback redirect, and spoils what it brings there |
 //! | [`process`] | the real `bearerd`, its log lines, its signals and its exit code |
 //! | [`canaries`] | the search for secrets in what it has printed |
 //! | [`certificates`] | a certificate authority in a temporary folder |
@@ -17,6 +18,8 @@
 
 pub(crate) mod authorization_server;
 pub(crate) mod background;
+#[cfg(test)] // whoever plays has one
+pub(crate) mod browser;
 #[cfg(test)] // the playground has no secret to keep
 pub(crate) mod canaries;
 pub(crate) mod certificates;

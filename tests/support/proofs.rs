@@ -86,9 +86,12 @@ impl Proofs {
     /// What an answer tells of the next proof: its nonce (RFC 9449 §8), and the time, if it was set.
     pub(crate) fn headers(&self) -> Vec<(&'static str, String)> {
         let nonce = self.nonce.clone().map(|nonce| ("DPoP-Nonce", nonce));
-        let now = Duration::from_secs(self.now().unsigned_abs());
-        let date = || ("Date", httpdate::fmt_http_date(std::time::UNIX_EPOCH + now));
-        nonce.into_iter().chain(self.ahead.map(|_| date())).collect()
+        nonce.into_iter().chain(self.ahead.map(|_| ("Date", self.date()))).collect()
+    }
+
+    /// What `Date` says.
+    pub(crate) fn date(&self) -> String {
+        httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(self.now().unsigned_abs()))
     }
 
     /// Sets the clock that proofs are judged by.

@@ -15,7 +15,7 @@ use crate::config::value::Placed;
 use crate::config::word::{Text, TokenType};
 use crate::config::written::WrittenGrant;
 use crate::grant::{
-    ClientAuthMethod, Credentials, Dpop, Flow, Margin, Params, Secret, Server, TokenExchange,
+    ClientAuthMethod, Credentials, Dpop, Flow, Margin, Params, Secret, Server, SignIn, TokenExchange,
 };
 use crate::net;
 use crate::token::GrantName;
@@ -24,6 +24,8 @@ use crate::token::GrantName;
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// `subject_token_type` and `actor_token_type` when nothing is written (RFC 8693 §3).
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+/// `redirect_path` when nothing is written.
+const REDIRECT_PATH: &str = "/callback";
 /// `refresh_margin` when nothing is written.
 const MARGIN: Margin = Margin::Share(0.2);
 
@@ -50,6 +52,9 @@ fn one(
     let keys::Grant {
         issuer,
         token_endpoint,
+        authorization_endpoint,
+        device_authorization_endpoint,
+        revocation_endpoint,
         client_id,
         client_secret,
         client_key,
@@ -78,6 +83,8 @@ fn one(
         connect_to,
         dpop,
         dpop_key,
+        redirect_port,
+        redirect_path,
         faulty: _,
     } = written.grant.clone();
     let text = |text: Option<Placed<Text>>| text.map(|text| text.value.0);
@@ -109,8 +116,16 @@ fn one(
         })),
     };
     let server = server(issuer, token_endpoint);
+    let url = |endpoint: Option<Placed<Endpoint>>| endpoint.map(|endpoint| endpoint.value.0);
+    let sign_in = SignIn {
+        authorization_endpoint: url(authorization_endpoint),
+        device_authorization_endpoint: url(device_authorization_endpoint),
+        revocation_endpoint: url(revocation_endpoint),
+        redirect_port: redirect_port.map_or(0, |port| u16::try_from(port.value.0).unwrap_or_default()),
+        redirect_path: redirect_path.map_or_else(|| REDIRECT_PATH.to_owned(), |path| path.value.0),
+    };
     if let (Some(server), Some(dial)) = (&server, &connect_to)
-        && server.is_plaintext()
+        && (server.is_plaintext() || sign_in.is_plaintext())
         && !net::is_loopback(&dial.value.0)
     {
         let title = "`connect_to` would send secrets in plain text across a network";
@@ -139,6 +154,7 @@ fn one(
         margin: or(refresh_margin, MARGIN),
         timeout: timeout.map_or(TIMEOUT, |span| span.value.0),
         connect_to: connect_to.map(|dial| (dial.value.0, dial.value.1)),
+        sign_in,
     })
 }
 

@@ -91,7 +91,7 @@ impl Exchange<'_> {
         let host = HeaderValue::from_str(authority.as_str()).map_err(|error| error.to_string())?;
         let mut headers = std::mem::take(&mut self.headers);
         headers.insert(header::HOST, host);
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        headers.entry(header::ACCEPT).or_insert(HeaderValue::from_static("application/json"));
         // Who says nothing may be sent any coding (RFC 9110 §12.5.3), and no coded body is read here.
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));

@@ -1,5 +1,6 @@
 //! The token endpoint: what is asked of it, and the real one behind HTTP.
 
+mod asks;
 mod exchange;
 mod io;
 mod request;
@@ -12,11 +13,12 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode, Uri};
 
+pub use self::asks::{Known, Question};
 pub use self::exchange::{Exchange, Redeemed};
-use self::request::Material;
 pub use self::request::Presents;
+use self::request::{Asked, Material};
 use super::client_auth::Proof;
-use super::error::{Class, RefreshError};
+use super::error::{Class, Code, RefreshError};
 use super::wire::{self, Answer, Metadata, Told};
 use super::{Dpop, Params, Server};
 use crate::clock::{Clock, Stopwatch};
@@ -127,7 +129,7 @@ impl HttpEndpoint {
         let unreachable = |why: &str| {
             RefreshError::new(
                 Class::NotSent,
-                "discovery_failed",
+                Code::DiscoveryFailed,
                 format!("{document} cannot be fetched: {why}."),
             )
         };
@@ -138,6 +140,36 @@ impl HttpEndpoint {
             Redeemed::Answer(_) => Err(unreachable("the answer was cut off")),
             Redeemed::Untrusted(why) => Err(RefreshError::untrusted(&why)),
             Redeemed::NotSent(why) | Redeemed::Unanswered(why) => Err(unreachable(&why)),
+        }
+    }
+
+    /// One exchange, in as many requests as it takes until the server knows who asks.
+    async fn exchanged(&self, prepared: &Prepared, asked: &Asked, key: Option<&ProofKey>) -> Redeemed {
+        let watch = Stopwatch::start();
+        let mut tried = 0;
+        // A nonce, and the server's clock, each cost one more request and count as no failure (R55).
+        let mut heeded = Vec::new();
+        loop {
+            let rapport = self.rapport().clone();
+            let shown = key.map(|key| (key, &rapport));
+            let redeemed = match prepared.proofs.get(tried) {
+                Some(proof) => self.ask(asked, proof, shown, watch.elapsed()).await,
+                None => Redeemed::NotSent("there is no way to prove who asks".to_owned()),
+            };
+            if let (Some(_), Redeemed::Answer(answer)) = (key, &redeemed)
+                && let Some(refusal) = self.heeds(answer, &rapport)
+                && !heeded.contains(&refusal)
+            {
+                heeded.push(refusal);
+                continue;
+            }
+            tried += 1;
+            let refused = matches!(&redeemed, Redeemed::Answer(answer) if wire::refuses_client(answer));
+            if !refused || tried >= prepared.proofs.len() {
+                // Which one the server takes is remembered, so that the next refresh begins with it.
+                self.accepted.fetch_add(tried - 1, Ordering::Relaxed);
+                return redeemed;
+            }
         }
     }
 
@@ -204,34 +236,10 @@ impl TokenEndpoint for HttpEndpoint {
         presented: Option<&'a RefreshToken>,
         key: Option<&'a ProofKey>,
     ) -> Pending<'a, Redeemed> {
-        Box::pin(async move {
-            let watch = Stopwatch::start();
-            let mut tried = 0;
-            // A nonce, and the server's clock, each cost one more request and count as no failure (R55).
-            let mut heeded = Vec::new();
-            loop {
-                let rapport = self.rapport().clone();
-                let shown = key.map(|key| (key, &rapport));
-                let redeemed = match prepared.proofs.get(tried) {
-                    Some(proof) => self.ask(prepared, proof, presented, shown, watch.elapsed()).await,
-                    None => Redeemed::NotSent("there is no way to prove who asks".to_owned()),
-                };
-                if let (Some(_), Redeemed::Answer(answer)) = (key, &redeemed)
-                    && let Some(refusal) = self.heeds(answer, &rapport)
-                    && !heeded.contains(&refusal)
-                {
-                    heeded.push(refusal);
-                    continue;
-                }
-                tried += 1;
-                let refused = matches!(&redeemed, Redeemed::Answer(answer) if wire::refuses_client(answer));
-                if !refused || tried >= prepared.proofs.len() {
-                    // Which one the server takes is remembered, so that the next refresh begins with it.
-                    self.accepted.fetch_add(tried - 1, Ordering::Relaxed);
-                    return redeemed;
-                }
-            }
-        })
+        let (to, form, presents) =
+            (prepared.endpoint.clone(), self.form(presented), prepared.presents.clone());
+        let asked = Asked { to, form, presents, takes_extra: true };
+        Box::pin(async move { self.exchanged(prepared, &asked, key).await })
     }
 }
 
@@ -239,7 +247,7 @@ fn named_endpoint(token_endpoint: &str) -> Result<Metadata, RefreshError> {
     let uri = token_endpoint.parse::<Uri>().ok().filter(wire::is_trustworthy).ok_or_else(|| {
         RefreshError::new(
             Class::Misconfigured,
-            "token_endpoint_wrong",
+            Code::TokenEndpointWrong,
             "`token_endpoint` must be an https URL, or http on loopback.",
         )
     })?;
@@ -266,7 +274,7 @@ fn discovery_refused(issuer: &str, answer: &Answer) -> RefreshError {
         let mut error = wire::read(answer, Told::default(), Dpop::Off).err().unwrap_or_else(|| {
             RefreshError::new(
                 Class::Misconfigured,
-                "discovery_failed",
+                Code::DiscoveryFailed,
                 format!("Discovery of {issuer} redirects."),
             )
         });
@@ -278,7 +286,7 @@ fn discovery_refused(issuer: &str, answer: &Answer) -> RefreshError {
     let class = if plainly.contains(&status) { Class::Misconfigured } else { Class::Blocked };
     RefreshError::new(
         class,
-        "discovery_failed",
+        Code::DiscoveryFailed,
         format!("Discovery of {issuer} was answered {status}; check `issuer`, or name `token_endpoint`."),
     )
     .answered(status)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use serde_json::Map;
 use zeroize::Zeroizing;
 
@@ -11,7 +11,7 @@ use super::{HttpEndpoint, Prepared};
 use crate::clock::Moment;
 use crate::dpop::{self, DPOP, ProofKey, Rapport};
 use crate::grant::client_auth::{self, Given, Proof, Signer};
-use crate::grant::error::{Class, RefreshError};
+use crate::grant::error::{Class, Code, RefreshError};
 use crate::grant::wire::{Form, Metadata};
 use crate::grant::{ClientAuthMethod, Credentials, Flow, Params, Secret, Server};
 use crate::jose::{Algorithm, KeyError};
@@ -120,7 +120,7 @@ impl Material {
     fn signer(&self, params: &Params, metadata: &Metadata) -> Result<Signer, RefreshError> {
         let unusable = |error: KeyError| {
             let sentence = format!("The client key cannot be used: {error}. Check `client_key`.");
-            RefreshError::new(Class::Misconfigured, "client_key_unusable", sentence)
+            RefreshError::new(Class::Misconfigured, Code::ClientKeyUnusable, sentence)
         };
         let key = self.key.as_ref().ok_or(KeyError::NotPem).map_err(unusable)?;
         let Credentials { key_id, algorithm, .. } = &params.credentials;
@@ -138,7 +138,7 @@ fn takes_our_proofs(metadata: &Metadata) -> Result<(), RefreshError> {
     let sentence = format!(
         "The authorization server takes no proofs of possession that are signed with {ours}; remove `dpop`."
     );
-    Err(RefreshError::new(Class::Misconfigured, "dpop_unsupported", sentence))
+    Err(RefreshError::new(Class::Misconfigured, Code::DpopUnsupported, sentence))
 }
 
 /// Whom an assertion is for: the issuer (FAPI 2.0, RFC 7523bis), or the token endpoint where that is all that is known.
@@ -171,25 +171,38 @@ fn read_secrets(references: &[Secret]) -> Result<Vec<ClientSecret>, RefreshError
 
 /// That a reference leads to nothing.
 pub(super) fn unreadable(what: &str, why: &str) -> RefreshError {
-    RefreshError::new(Class::Misconfigured, "secret_unreadable", format!("The {what} is not there: {why}."))
+    RefreshError::new(
+        Class::Misconfigured,
+        Code::SecretUnreadable,
+        format!("The {what} is not there: {why}."),
+    )
+}
+
+/// A form, and where it goes: what a request says, before it is proven who asks.
+#[derive(Clone)]
+pub(super) struct Asked {
+    pub(super) to: Uri,
+    pub(super) form: Form,
+    pub(super) presents: Presents,
+    /// Whether what the operator added belongs into it.
+    pub(super) takes_extra: bool,
 }
 
 impl HttpEndpoint {
     /// One request with this proof, in what is left of the time for all.
     pub(super) async fn ask(
         &self,
-        prepared: &Prepared,
+        asked: &Asked,
         proof: &Proof,
-        presented: Option<&RefreshToken>,
         shown: Option<(&ProofKey, &Rapport)>,
         elapsed: Duration,
     ) -> Redeemed {
         let timeout = self.params.timeout.saturating_sub(elapsed);
-        let form = self.form(presented);
-        let (params, presents, proof) = (self.params.clone(), prepared.presents.clone(), proof.clone());
+        let to = asked.to.clone();
+        let (params, asked, proof) = (self.params.clone(), asked.clone(), proof.clone());
         let now = self.clock.now();
         // RSA takes its time.
-        let signed = tokio::task::spawn_blocking(move || complete(form, &params, &presents, &proof, now));
+        let signed = tokio::task::spawn_blocking(move || complete(asked, &params, &proof, now));
         let (body, authorization) = match signed.await {
             Ok(Ok(completed)) => completed,
             Ok(Err(error)) => {
@@ -205,18 +218,18 @@ impl HttpEndpoint {
             headers.insert(header::AUTHORIZATION, authorization);
         }
         if let Some((key, rapport)) = shown {
-            let target = dpop::target_of(&prepared.endpoint);
+            let target = dpop::target_of(&to);
             match key.prove(&Method::POST, &target, None, rapport, now) {
                 Ok(proof) => drop(headers.insert(DPOP, proof)),
                 Err(error) => return Redeemed::NotSent(format!("the proof could not be signed: {error}")),
             }
         }
-        let exchange = self.exchange(prepared.endpoint.clone(), Method::POST, headers, body);
+        let exchange = self.exchange(to, Method::POST, headers, body);
         Exchange { timeout, ..exchange }.run().await
     }
 
     /// What the flow needs comes first; what the operator added cannot replace it.
-    fn form(&self, presented: Option<&RefreshToken>) -> Form {
+    pub(super) fn form(&self, presented: Option<&RefreshToken>) -> Form {
         let mut form = Form::default();
         let params = &self.params;
         let mut send_scopes = true;
@@ -261,13 +274,12 @@ const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
 /// Adds what proves who asks, signs what is to be signed, and encodes. Blocking.
 fn complete(
-    mut form: Form,
+    Asked { mut form, presents, takes_extra, .. }: Asked,
     params: &Params,
-    presents: &Presents,
     proof: &Proof,
     now: Moment,
 ) -> Result<(Zeroizing<String>, Option<HeaderValue>), KeyError> {
-    match presents {
+    match &presents {
         Presents::Nothing => {}
         Presents::Assertion(assertion) => form.add("assertion", assertion.expose()),
         Presents::Signed(signer, subject) => {
@@ -286,7 +298,7 @@ fn complete(
         }
     }
     let authorization = client_auth::apply(proof, &params.client_id, now, &mut form)?;
-    for (name, value) in &params.extra {
+    for (name, value) in params.extra.iter().filter(|_| takes_extra) {
         form.add(name, value);
     }
     Ok((form.encode(), authorization))

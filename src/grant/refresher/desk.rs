@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::end;
-use super::super::error::{Class, RefreshError};
+use super::super::error::{Class, Code, RefreshError};
 use super::super::status::{Attempt, Board, HISTORY, Problem, State, Status, Totals};
 use super::Done;
 use crate::clock::Moment;
@@ -108,13 +108,13 @@ impl Desk {
     }
 
     fn stumbled(&mut self, cause: &'static str, error: RefreshError, in_doubt: bool) {
-        let known = self.failed.as_ref().is_some_and(|(_, problem)| problem.code == error.code);
+        let known = self.failed.as_ref().is_some_and(|(_, problem)| problem.code == error.code.word());
         self.status.consecutive_failures += 1;
         self.status.settled |= super::needs_a_person(error.class);
-        if error.code == "lost_rotation" && !known {
+        if error.code == Code::LostRotation && !known {
             self.status.totals.lost_rotations += 1;
         }
-        let (grant, code, sentence) = (&self.grant, error.code, error.sentence.as_str());
+        let (grant, code, sentence) = (&self.grant, error.code.word(), error.sentence.as_str());
         let failures = self.status.consecutive_failures;
         // A failure is told once, and again when its kind changes (R56).
         if known {
@@ -180,9 +180,9 @@ impl Desk {
         *self.status.totals.store_writes.entry("error").or_default() += 1;
         let sentence = format!("The store could not be written: {error}.");
         if self.store_problem.is_none() {
-            tracing::error!(event = "store_write_failed", grant = %self.grant, code = "store_write_failed", "{sentence}");
+            tracing::error!(event = "store_write_failed", grant = %self.grant, code = Code::StoreWriteFailed.word(), "{sentence}");
         }
-        self.store_problem = Some(Problem { code: "store_write_failed", sentence });
+        self.store_problem = Some(Problem { code: Code::StoreWriteFailed.word(), sentence });
     }
 
     pub(super) fn all_saved(&mut self) {

@@ -1,6 +1,6 @@
 //! The key that a grant's tokens are bound to (RFC 9449): made or brought once, and kept with the refresh token.
 
-use super::super::error::{Class, RefreshError};
+use super::super::error::{Class, Code, RefreshError};
 use super::Refresher;
 use crate::dpop::ProofKey;
 use crate::jose::{KeyError, SigningKey};
@@ -60,7 +60,7 @@ impl Refresher {
         self.used.dpop_key = Some(fingerprint(read.as_ref().ok()));
         let unreadable = |why| {
             let sentence = format!("The key that the refresh token is bound to is not there: {why}.");
-            RefreshError::new(Class::Misconfigured, "secret_unreadable", sentence)
+            RefreshError::new(Class::Misconfigured, Code::SecretUnreadable, sentence)
         };
         read.map(Some).map_err(unreadable)
     }
@@ -94,5 +94,5 @@ fn is_same(one: &DpopKey, other: &DpopKey) -> bool {
 
 fn unusable(what: &str, error: KeyError, cure: &str) -> RefreshError {
     let sentence = format!("{what} cannot be used to prove tokens: {error}. {cure}");
-    RefreshError::new(Class::Misconfigured, "dpop_key_unusable", sentence)
+    RefreshError::new(Class::Misconfigured, Code::DpopKeyUnusable, sentence)
 }

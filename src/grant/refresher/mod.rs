@@ -372,6 +372,14 @@ fn binding(saved: &SavedToken, key: Option<&DpopKey>) -> Option<Binding> {
     Some(Binding::Dpop(Arc::new(ProofKey::new(key?).ok()?)))
 }
 
+/// The record's access token as readers would have it, if it may be used now.
+#[must_use]
+pub fn at_rest(record: &Record, now: Moment, boot_id: &str) -> Option<AccessToken> {
+    let saved = record.access_token.as_ref()?;
+    let (_, expires) = still_good(saved, now, boot_id)?;
+    AccessToken::new(saved.text.clone(), binding(saved, record.dpop_key.as_ref())?, 0, expires).ok()
+}
+
 /// Whether only a person can help.
 fn needs_a_person(class: Class) -> bool {
     matches!(class, Class::Refused | Class::Misconfigured)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::end;
 use super::super::endpoint::Redeemed;
-use super::super::error::{Class, RefreshError};
+use super::super::error::{Class, Code, RefreshError};
 use super::super::lineage::{self, Line};
 use super::super::schedule;
 use super::super::wire::{self, Answer, Issued, Told};
@@ -18,7 +18,7 @@ use crate::store::{Intent, QUIET_REDEEMS, Record, Refusal, SavedToken, StoreErro
 const LOCK_SLACK: Duration = Duration::from_secs(5);
 
 /// Why a grant was refused: an answer with its new refresh token never arrived. A code, and what the record says.
-const LOST: &str = "lost_rotation";
+const LOST: &str = Code::LostRotation.word();
 
 impl Refresher {
     /// As `refresh`, but a panic becomes an error: the loop goes on, with the store read anew (R21).
@@ -26,7 +26,11 @@ impl Refresher {
         // The next refresh reads the store anew, and takes nothing from this one.
         let outcome = caught(Box::pin(self.refresh()).as_mut()).await;
         outcome.unwrap_or_else(|| {
-            Err(RefreshError::new(Class::Unanswered, "internal", "The refresh met a fault of bearerd's own."))
+            Err(RefreshError::new(
+                Class::Unanswered,
+                Code::Internal,
+                "The refresh met a fault of bearerd's own.",
+            ))
         })
     }
 
@@ -58,7 +62,7 @@ impl Refresher {
                 self.take_back(txn).await;
                 Err(RefreshError::new(
                     Class::NotSent,
-                    "token_endpoint_unreachable",
+                    Code::TokenEndpointUnreachable,
                     format!("The token endpoint was not reached: {}.", wire::printable(&why)),
                 ))
             }
@@ -70,7 +74,7 @@ impl Refresher {
                 self.in_doubt = self.presents(&record).map(RefreshToken::fingerprint);
                 Err(RefreshError::new(
                     Class::Unanswered,
-                    "token_endpoint_unanswered",
+                    Code::TokenEndpointUnanswered,
                     format!(
                         "The token endpoint did not answer ({}); the refresh token is tried again.",
                         wire::printable(&why)
@@ -100,7 +104,7 @@ impl Refresher {
             }
             // Nothing has been presented, so there is nothing to finish.
             _ = self.ending.wait_for(|ending| *ending != Ending::None) => {
-                Err(RefreshError::new(Class::Store, "stopping", "The refresher is to end."))
+                Err(RefreshError::new(Class::Store, Code::Stopping, "The refresher is to end."))
             }
         }
     }
@@ -164,7 +168,7 @@ impl Refresher {
 
     /// That there is no grant, told by its nearest cause.
     fn no_seed_because(&self, mut error: RefreshError) -> RefreshError {
-        if let ("no_grant", Some(why)) = (error.code, &self.unread_seed) {
+        if let (Code::NoGrant, Some(why)) = (error.code, &self.unread_seed) {
             error.sentence =
                 format!("There is no refresh token yet, and the configured one is not there: {why}.");
         }
@@ -308,7 +312,7 @@ impl Refresher {
         let mut reason = "rejected";
         if is_lost {
             reason = LOST;
-            error.code = LOST;
+            error.code = Code::LostRotation;
             error.sentence = format!(
                 "An earlier answer of the authorization server was lost after it had replaced the refresh token. {}",
                 error.sentence
@@ -371,7 +375,7 @@ fn with_token(
 }
 
 fn refused_before(refusal: &Refusal) -> RefreshError {
-    let code = if refusal.reason == LOST { LOST } else { "grant_rejected" };
+    let code = if refusal.reason == LOST { Code::LostRotation } else { Code::GrantRejected };
     RefreshError::new(
         Class::Refused,
         code,

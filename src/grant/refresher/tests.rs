@@ -18,7 +18,7 @@ use crate::grant::client_auth::Proof;
 use crate::grant::endpoint::{Pending, Prepared, Presents, Redeemed};
 use crate::grant::status::State;
 use crate::grant::wire::Answer;
-use crate::grant::{self, ClientAuthMethod, Credentials, Dpop, Handle, Margin, Server};
+use crate::grant::{self, ClientAuthMethod, Credentials, Dpop, Handle, Margin, Server, SignIn};
 use crate::secret::{AccessTokenText, RefreshToken};
 use crate::store::memory::MemoryStore;
 use crate::store::{self, GrantEnd, Intent, StoreError, Txn};
@@ -280,6 +280,7 @@ fn bare_params() -> Params {
         connect_to: None,
         dpop: Dpop::Off,
         dpop_key: None,
+        sign_in: SignIn::default(),
     }
 }
 
@@ -304,6 +305,7 @@ fn resting(text: &str, obtained: Moment, life: u64) -> Record {
         intent: None,
         refused: None,
         exported: None,
+        signed_out: None,
     }
 }
 

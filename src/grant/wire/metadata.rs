@@ -1,10 +1,11 @@
-//! What an authorization server says of itself, as far as a token request needs it.
+//! What an authorization server says of itself, as far as token requests and sign-ins need it.
 
 use http::Uri;
 use serde_json::Value;
 
 use super::{Members, printable};
-use crate::grant::error::{Class, RefreshError};
+use crate::grant::SignIn;
+use crate::grant::error::{Class, Code, RefreshError};
 use crate::net;
 
 /// What a server's metadata say (RFC 8414 §2, OpenID Connect Discovery §3).
@@ -20,6 +21,71 @@ pub struct Metadata {
     pub signing_algorithms: Vec<String>,
     /// Which algorithms proofs of possession may be signed with (RFC 9449 §5.1); empty when the document is silent.
     pub dpop_algorithms: Vec<String>,
+    /// Where all else goes.
+    pub endpoints: Endpoints,
+    /// Where it goes on a connection that shows a client certificate, if that is elsewhere.
+    pub mtls_endpoints: Endpoints,
+    /// Whether authorization requests have to be pushed (RFC 9126 §5).
+    pub requires_pushed_requests: bool,
+    /// Whether authorization answers name their issuer (RFC 9207 §3).
+    pub answers_name_issuer: bool,
+    /// How challenges of RFC 7636 may be made; `None` when the document is silent.
+    pub challenge_methods: Option<Vec<String>>,
+    /// Which scopes there are; `None` when the document is silent.
+    pub scopes: Option<Vec<String>>,
+    /// Which grant types there are; `None` when the document is silent.
+    pub grant_types: Option<Vec<String>>,
+}
+
+/// A server's endpoints beside the token endpoint, as far as they are known and secrets may be sent there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    /// `authorization_endpoint`: where a browser is sent.
+    pub authorization: Option<Uri>,
+    /// `device_authorization_endpoint` (RFC 8628 §4).
+    pub device_authorization: Option<Uri>,
+    /// `revocation_endpoint` (RFC 7009).
+    pub revocation: Option<Uri>,
+    /// `pushed_authorization_request_endpoint` (RFC 9126).
+    pub pushed_authorization: Option<Uri>,
+}
+
+impl Endpoints {
+    /// The endpoints that a function finds by name.
+    fn found(find: impl Fn(&str) -> Option<Uri>) -> Self {
+        Self {
+            authorization: find("authorization_endpoint"),
+            device_authorization: find("device_authorization_endpoint"),
+            revocation: find("revocation_endpoint"),
+            pushed_authorization: find("pushed_authorization_request_endpoint"),
+        }
+    }
+
+    /// These, and where one is not known the `others`'.
+    #[must_use]
+    pub fn or(self, others: Self) -> Self {
+        Self {
+            authorization: self.authorization.or(others.authorization),
+            device_authorization: self.device_authorization.or(others.device_authorization),
+            revocation: self.revocation.or(others.revocation),
+            pushed_authorization: self.pushed_authorization.or(others.pushed_authorization),
+        }
+    }
+}
+
+impl From<&SignIn> for Endpoints {
+    /// The configured ones.
+    fn from(configured: &SignIn) -> Self {
+        let SignIn { authorization_endpoint, device_authorization_endpoint, revocation_endpoint, .. } =
+            configured;
+        let uri = |url: &Option<String>| url.as_ref()?.parse().ok();
+        Self {
+            authorization: uri(authorization_endpoint),
+            device_authorization: uri(device_authorization_endpoint),
+            revocation: uri(revocation_endpoint),
+            pushed_authorization: None,
+        }
+    }
 }
 
 impl Metadata {
@@ -32,6 +98,13 @@ impl Metadata {
             auth_methods: Vec::new(),
             signing_algorithms: Vec::new(),
             dpop_algorithms: Vec::new(),
+            endpoints: Endpoints::default(),
+            mtls_endpoints: Endpoints::default(),
+            requires_pushed_requests: false,
+            answers_name_issuer: false,
+            challenge_methods: None,
+            scopes: None,
+            grant_types: None,
         }
     }
 }
@@ -41,12 +114,12 @@ impl Metadata {
 /// # Errors
 /// When it is not one, names another issuer (RFC 8414 §3.3), or a token endpoint that secrets must not be sent to.
 pub fn read_metadata(issuer: &str, body: &[u8]) -> Result<Metadata, RefreshError> {
-    let wrong = |sentence: String| RefreshError::new(Class::Misconfigured, "discovery_failed", sentence);
+    let wrong = |sentence: String| RefreshError::new(Class::Misconfigured, Code::DiscoveryFailed, sentence);
     let Ok(Value::Object(members)) = serde_json::from_slice::<Value>(body) else {
         // A portal's page, most likely; it goes away.
         return Err(RefreshError::new(
             Class::Blocked,
-            "discovery_failed",
+            Code::DiscoveryFailed,
             format!("The metadata of {issuer} are not a JSON object; check `issuer`."),
         ));
     };
@@ -55,7 +128,7 @@ pub fn read_metadata(issuer: &str, body: &[u8]) -> Result<Metadata, RefreshError
     if named != issuer {
         return Err(RefreshError::new(
             Class::Misconfigured,
-            "issuer_mismatch",
+            Code::IssuerMismatch,
             format!(
                 "The metadata found under {issuer} are of issuer `{}`; configure that one.",
                 printable(&named)
@@ -66,8 +139,9 @@ pub fn read_metadata(issuer: &str, body: &[u8]) -> Result<Metadata, RefreshError
     let token_endpoint = endpoint.parse::<Uri>().ok().filter(is_trustworthy).ok_or_else(|| {
         wrong(format!("The metadata of {issuer} name no token endpoint that is https (or on loopback)."))
     })?;
-    let alias =
-        members.get("mtls_endpoint_aliases").and_then(|aliases| aliases.get("token_endpoint")?.as_str());
+    let uri = |url: &Value| url.as_str()?.parse::<Uri>().ok().filter(is_trustworthy);
+    let alias = |name: &str| uri(members.get("mtls_endpoint_aliases")?.get(name)?);
+    let says = |name: &str| members.get(name) == Some(&Value::Bool(true));
     let names = |member: &str| match members.get(member) {
         Some(Value::Array(names)) => {
             Some(names.iter().filter_map(Value::as_str).map(str::to_owned).collect())
@@ -76,11 +150,19 @@ pub fn read_metadata(issuer: &str, body: &[u8]) -> Result<Metadata, RefreshError
     };
     Ok(Metadata {
         token_endpoint,
-        mtls_token_endpoint: alias.and_then(|alias| alias.parse().ok()).filter(is_trustworthy),
+        mtls_token_endpoint: alias("token_endpoint"),
         auth_methods: names("token_endpoint_auth_methods_supported")
             .unwrap_or_else(|| vec!["client_secret_basic".to_owned()]),
         signing_algorithms: names("token_endpoint_auth_signing_alg_values_supported").unwrap_or_default(),
         dpop_algorithms: names("dpop_signing_alg_values_supported").unwrap_or_default(),
+        endpoints: Endpoints::found(|name| uri(members.get(name)?)),
+        // Browsers show certificates of their own.
+        mtls_endpoints: Endpoints { authorization: None, ..Endpoints::found(alias) },
+        requires_pushed_requests: says("require_pushed_authorization_requests"),
+        answers_name_issuer: says("authorization_response_iss_parameter_supported"),
+        challenge_methods: names("code_challenge_methods_supported"),
+        scopes: names("scopes_supported"),
+        grant_types: names("grant_types_supported"),
     })
 }
 

@@ -217,7 +217,7 @@ fn a_bound_token_is_used_where_proofs_are_shown_and_an_unbound_one_where_that_wi
         match (super::read(answer, Told::default(), dpop), expected) {
             (Ok(issued), Some(bound)) => assert_eq!(issued.bound, bound, "{answer:?} {dpop:?}"),
             (Err(error), None) => {
-                assert_eq!((error.class, error.code), (Class::Misconfigured, "token_binding_wrong"));
+                assert_eq!((error.class, error.code), (Class::Misconfigured, Code::TokenBindingWrong));
             }
             (read, _) => panic!("{answer:?} {dpop:?}: {read:?}"),
         }
@@ -239,7 +239,7 @@ fn a_refused_proof_is_told_from_a_refused_grant() {
         assert_eq!(refuses_proof(&answer), expected, "{status} {error}");
         if expected.is_some() {
             let told = read(&answer).unwrap_err();
-            assert_eq!((told.class, told.code), (Class::Misconfigured, "dpop_proof_rejected"));
+            assert_eq!((told.class, told.code), (Class::Misconfigured, Code::DpopProofRejected));
         }
     }
 }
@@ -292,7 +292,7 @@ fn answers_are_classed_by_status_first() {
     for (status, body) in [(400, grant), (200, r#"{"error":"bad_refresh_token"}"#)] {
         let of_an_assertion = super::read(&answer(status, body), Told::default(), Dpop::Off).unwrap_err();
         let verdict = (of_an_assertion.class, of_an_assertion.code);
-        assert_eq!(verdict, (Class::Misconfigured, "assertion_rejected"), "{body}");
+        assert_eq!(verdict, (Class::Misconfigured, Code::AssertionRejected), "{body}");
     }
 }
 
@@ -367,8 +367,32 @@ fn metadata_of_another_issuer_are_not_used() {
         ("<html>".to_owned(), "discovery_failed"),
     ];
     for (body, code) in rows {
-        assert_eq!(metadata(body.clone()).unwrap_err().code, code, "{body}");
+        assert_eq!(metadata(body.clone()).unwrap_err().code.word(), code, "{body}");
     }
+}
+
+#[test]
+fn metadata_tell_where_people_sign_in_and_what_does_not_deserve_trust_is_left_out() {
+    let body = r#"{"issuer":"https://id.example","token_endpoint":"https://id.example/token",
+        "authorization_endpoint":"https://id.example/authorize","revocation_endpoint":"http://id.example/revoke",
+        "device_authorization_endpoint":7,"pushed_authorization_request_endpoint":"https://id.example/par",
+        "mtls_endpoint_aliases":{"authorization_endpoint":"https://tls.example/authorize",
+            "pushed_authorization_request_endpoint":"https://tls.example/par"},
+        "require_pushed_authorization_requests":true,"authorization_response_iss_parameter_supported":"yes",
+        "code_challenge_methods_supported":["S256",7],"scopes_supported":"openid"}"#;
+    let metadata = read_metadata("https://id.example", body.as_bytes()).unwrap();
+    let uri = |text: &'static str| Some(http::Uri::from_static(text));
+    let endpoints = Endpoints {
+        authorization: uri("https://id.example/authorize"),
+        pushed_authorization: uri("https://id.example/par"),
+        ..Endpoints::default()
+    };
+    assert_eq!(metadata.endpoints, endpoints);
+    let aliases = Endpoints { pushed_authorization: uri("https://tls.example/par"), ..Endpoints::default() };
+    assert_eq!(metadata.mtls_endpoints, aliases, "a browser shows no certificate of ours");
+    assert!(metadata.requires_pushed_requests && !metadata.answers_name_issuer);
+    assert_eq!(metadata.challenge_methods, Some(vec!["S256".to_owned()]));
+    assert_eq!((metadata.scopes, metadata.grant_types), (None, None));
 }
 
 #[test]

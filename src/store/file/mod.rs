@@ -16,6 +16,7 @@
 
 mod aside;
 mod disk;
+mod inspect;
 mod lock;
 mod place;
 mod probe;
@@ -130,6 +131,11 @@ impl Store for FileStore {
             blocking(move || probe::run(&locked, &disk).map_err(|error| probe::with_cure(error, &place)))
                 .await
         })
+    }
+
+    fn inspect(&self) -> Pending<'_, Result<(), StoreError>> {
+        let place = Arc::clone(&self.place);
+        Box::pin(blocking(move || inspect::run(&place).map_err(|error| probe::with_cure(error, &place))))
     }
 
     /// The record's real path: in a folder that everybody may write in, that is `bearerd/` inside it.

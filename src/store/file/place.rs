@@ -227,7 +227,7 @@ pub(super) fn fitness(path: &Path, record: &Metadata, folder: &Metadata) -> Fitn
 
 /// Locks on these end unannounced when the server or the network fails, and then two hold one.
 #[cfg(target_os = "linux")]
-fn check_file_system(folder: &Path, allow_network_fs: bool) -> Result<(), StoreError> {
+pub(super) fn check_file_system(folder: &Path, allow_network_fs: bool) -> Result<(), StoreError> {
     let found =
         rustix::fs::statfs(folder).map_err(io::Error::from).doing("look at the file system of", folder)?;
     // The type is signed on some machines and the numbers are of 32 bits: the cast keeps the bits.

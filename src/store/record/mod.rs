@@ -103,6 +103,8 @@ pub(super) struct RecordForm<'a> {
     refused: Option<RefusalForm<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     exported: Option<ExportedForm<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signed_out: Option<SignedOutForm>,
 }
 
 impl<'a> From<&'a Record> for RecordForm<'a> {
@@ -122,6 +124,7 @@ impl<'a> From<&'a Record> for RecordForm<'a> {
             intent: record.intent.as_ref().map(IntentForm::from),
             refused: record.refused.as_ref().map(RefusalForm::from),
             exported: record.exported.as_ref().map(ExportedForm::from),
+            signed_out: record.signed_out.map(|at| SignedOutForm { at }),
         }
     }
 }
@@ -145,6 +148,7 @@ impl RecordForm<'_> {
             intent: self.intent.map(Intent::from),
             refused: self.refused.map(Refusal::from),
             exported: self.exported.map(Exported::from),
+            signed_out: self.signed_out.map(|SignedOutForm { at }| at),
         })
     }
 }
@@ -293,6 +297,12 @@ impl From<ExportedForm<'_>> for Exported {
     fn from(ExportedForm { id, to, at }: ExportedForm<'_>) -> Self {
         Self { id: id.into_owned(), to: to.into_owned(), at }
     }
+}
+
+#[derive(Serialize, Deserialize)]
+struct SignedOutForm {
+    #[serde(with = "seconds")]
+    at: Duration,
 }
 
 /// Times as text, `"1800000000.000000001"`: a JSON number that passes through a double loses the nanoseconds, and a

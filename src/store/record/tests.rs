@@ -71,6 +71,7 @@ impl Draw {
                 at: draw.span(),
             }),
             exported: self.maybe(|draw| Exported { id: draw.text(), to: draw.text(), at: draw.span() }),
+            signed_out: self.maybe(Self::span),
         }
     }
 }

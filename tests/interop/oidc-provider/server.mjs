@@ -1,8 +1,9 @@
 // A real authorization server between the test's hands: panva's certified oidc-provider. Refresh tokens rotate, one that
 // comes twice kills its grant, access tokens live for 10 s and can be introspected.
 //
-// It prints one line of JSON (`issuer`, `control`) when it listens. At `control`: POST /seed makes a grant and its first
-// refresh token, as a sign-in would have; GET /report tells what was redeemed and refused, GET /secrets every token.
+// It prints one line of JSON (`issuer`, `control`, `redirect_port`) when it listens. At `control`: POST /seed makes a grant
+// and its first refresh token, as a sign-in would have; GET /report tells who signed in, what was redeemed and refused, GET
+// /secrets every token. People sign in on the pages of sign_in.mjs; `redirect_port` is that of the client `fixed`.
 
 import { createHash, generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
@@ -12,6 +13,7 @@ import { createServer } from 'node:http';
 console.info = console.error;
 console.warn = console.error;
 const { Provider } = await import('oidc-provider');
+const { clients, features, interact, interactions } = await import('./sign_in.mjs');
 
 const ACCESS_TOKEN_LIFE = 10; // seconds
 const SCOPE = 'openid offline_access';
@@ -26,7 +28,7 @@ async function listen(server) {
   return `http://127.0.0.1:${server.address().port}`;
 }
 
-function configuration() {
+function configuration(redirectPort) {
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   const client = { redirect_uris: [], response_types: [], token_endpoint_auth_method: 'client_secret_basic' };
   return {
@@ -34,24 +36,40 @@ function configuration() {
       // Each half of HTTP Basic is form-encoded before it is joined: this secret breaks whoever forgets it.
       { ...client, client_id: 'billing', client_secret: 'not a secret: 100% + /=', grant_types: ['refresh_token'] },
       { ...client, client_id: 'upstream', client_secret: 'not-a-secret-either', grant_types: [] },
+      ...clients(redirectPort),
     ],
     cookies: { keys: ['not-a-secret'] },
-    features: { devInteractions: { enabled: false }, introspection: { enabled: true } },
+    features: { ...features, introspection: { enabled: true } },
     findAccount: (_ctx, accountId) => ({ accountId, claims: () => ({ sub: accountId }) }),
+    interactions,
     jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), alg: 'RS256', use: 'sig' }] },
     rotateRefreshToken: true,
     scopes: SCOPE.split(' '),
-    ttl: { AccessToken: ACCESS_TOKEN_LIFE, Grant: 86400, IdToken: 60, RefreshToken: 86400 },
+    ttl: {
+      AccessToken: ACCESS_TOKEN_LIFE,
+      DeviceCode: 600,
+      Grant: 86400,
+      IdToken: 60,
+      Interaction: 600,
+      RefreshToken: 86400,
+      Session: 600,
+    },
   };
 }
 
 /** Remembers each exchange of a refresh token: when, which one came, which one went out. */
 function watch(provider) {
-  const report = { redeems: [], errors: [], reuse: 0, revoked: 0 };
+  const report = { redeems: [], errors: [], reuse: 0, revoked: 0, signIns: [] };
   const secrets = [];
   const isRefresh = (ctx) => ctx.oidc?.params?.grant_type === 'refresh_token';
   provider.on('grant.success', (ctx) => {
-    if (!isRefresh(ctx)) return;
+    if (!isRefresh(ctx)) {
+      const { code, code_verifier: verifier, device_code: device, grant_type: grantType } = ctx.oidc.params;
+      const { access_token: access, refresh_token: refresh, id_token: id } = ctx.body;
+      secrets.push(...[code, verifier, device, access, refresh, id].filter(Boolean));
+      report.signIns.push({ at: now(), client: ctx.oidc.client.clientId, grantType, scope: ctx.body.scope, refresh: fingerprint(refresh) });
+      return;
+    }
     const { refresh_token: issued, access_token: access } = ctx.body;
     const presented = fingerprint(ctx.oidc.params.refresh_token);
     secrets.push(ctx.oidc.params.refresh_token, issued, access);
@@ -100,9 +118,28 @@ function control(provider, report, secrets) {
   });
 }
 
+/** A port that nobody listens on now: for redirect URIs, which are registered before anybody listens there. */
+async function freePort() {
+  const asking = createServer();
+  const { port } = new URL(await listen(asking));
+  asking.close();
+  await once(asking, 'close');
+  return Number(port);
+}
+
 const server = createServer();
-const issuer = await listen(server);
-const provider = new Provider(issuer, configuration());
+const [issuer, redirectPort] = [await listen(server), await freePort()];
+const provider = new Provider(issuer, configuration(redirectPort));
 const { report, secrets } = watch(provider);
-server.on('request', provider.callback());
-console.log(JSON.stringify({ issuer, control: await listen(control(provider, report, secrets)) }));
+const serve = provider.callback();
+server.on('request', async (request, response) => {
+  try {
+    if (!(await interact(provider, request, response))) serve(request, response);
+  } catch (error) {
+    report.errors.push({ at: now(), error: 'interaction', detail: String(error) });
+    response.writeHead(500, { 'content-type': 'text/plain' });
+    response.end(String(error));
+  }
+});
+const controlled = await listen(control(provider, report, secrets));
+console.log(JSON.stringify({ issuer, control: controlled, redirect_port: redirectPort }));

@@ -191,6 +191,7 @@ async fn refreshes_once_or_dies() {
         connect_to: None,
         dpop: Dpop::Off,
         dpop_key: None,
+        sign_in: bearerd::grant::SignIn::default(),
     };
     let tls = Tls::load(&tls::Params::default()).unwrap();
     let inner = HttpEndpoint::new(params.clone(), tls, Clock::System);

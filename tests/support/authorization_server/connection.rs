@@ -81,6 +81,10 @@ fn remember(shared: &Shared, connection: usize, head: Head, body: Vec<u8>) -> us
     let endpoint = match head.path() {
         path if path.starts_with("/.well-known/") => Endpoint::Discovery,
         strict::TOKEN | authgear::TOKEN => Endpoint::Token,
+        strict::AUTHORIZE | authgear::AUTHORIZE => Endpoint::Authorization,
+        strict::PAR => Endpoint::Pushed,
+        strict::DEVICE_AUTHORIZATION => Endpoint::Device,
+        strict::REVOKE | authgear::REVOKE => Endpoint::Revocation,
         _ => Endpoint::Other,
     };
     shared.change(|state| {

@@ -6,12 +6,20 @@ use super::fault::{Fault, Phase};
 use crate::support::http::Head;
 
 /// What a request was for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Endpoint {
     /// Either metadata document.
     Discovery,
     /// The token endpoint.
     Token,
+    /// Where browsers are sent.
+    Authorization,
+    /// Where authorization requests are pushed to.
+    Pushed,
+    /// Where a device begins to sign in.
+    Device,
+    /// Where tokens are given back.
+    Revocation,
     /// Anything else.
     Other,
 }
@@ -105,6 +113,12 @@ impl Exchange {
     /// Whether nothing more will happen to it.
     pub(crate) fn has_ended(&self) -> bool {
         matches!(self.stage, Stage::Answered | Stage::Broken | Stage::Abandoned)
+    }
+
+    /// Whether it gave a token up.
+    #[cfg(test)]
+    pub(crate) fn is_revocation(&self) -> bool {
+        self.endpoint == Endpoint::Revocation && self.head.method() == "POST"
     }
 
     /// Whether it asked the token endpoint for a token.

@@ -1,6 +1,6 @@
 //! What goes wrong at a server on a test's word.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use super::exchange::Endpoint;
@@ -21,6 +21,8 @@ pub(crate) enum Fault {
     NonceWanted,
     /// 400 with `invalid_dpop_proof`.
     ProofRefused,
+    /// 400 with `slow_down` (RFC 8628 §3.5).
+    SlowDown,
     /// 429, with `Retry-After` in seconds or without.
     TooManyRequests(Option<u64>),
     /// 503 with `temporarily_unavailable`, with `Retry-After` in seconds or without.
@@ -57,7 +59,7 @@ pub(crate) enum Phase {
 pub(super) struct Faults {
     once: VecDeque<(Fault, Phase)>,
     lasting: Option<(Fault, Phase)>,
-    discovery: Option<Fault>,
+    elsewhere: HashMap<Endpoint, (Fault, Phase)>,
 }
 
 impl Faults {
@@ -69,16 +71,15 @@ impl Faults {
         self.lasting = Some((fault, phase));
     }
 
-    pub(super) fn discovery(&mut self, fault: Fault) {
-        self.discovery = Some(fault);
+    pub(super) fn elsewhere(&mut self, endpoint: Endpoint, fault: Fault, phase: Phase) {
+        self.elsewhere.insert(endpoint, (fault, phase));
     }
 
     /// The fault for the next request; one that is due once goes first.
     pub(super) fn next(&mut self, endpoint: Endpoint) -> Option<(Fault, Phase)> {
         match endpoint {
             Endpoint::Token => self.once.pop_front().or(self.lasting),
-            Endpoint::Discovery => self.discovery.map(|fault| (fault, Phase::BeforeProcessing)),
-            Endpoint::Other => None,
+            _ => self.elsewhere.get(&endpoint).copied(),
         }
     }
 }

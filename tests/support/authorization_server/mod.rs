@@ -9,6 +9,7 @@ mod fault;
 mod ledger;
 mod oddities;
 mod options;
+mod sign_in;
 mod strict;
 
 use std::collections::{BTreeMap, HashSet};
@@ -23,13 +24,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 
-pub(crate) use self::exchange::{ClientAuth, Exchange, Stage};
+pub(crate) use self::exchange::{ClientAuth, Endpoint, Exchange, Stage};
 use self::fault::Faults;
 pub(crate) use self::fault::{Fault, Phase};
 use self::ledger::Ledger;
 pub(crate) use self::ledger::TokenState;
 pub(crate) use self::oddities::{Class, Next, Oddity, Token};
 pub(crate) use self::options::{Client, Options, Proof};
+pub(crate) use self::sign_in::{Person, Press};
 use super::background::{Background, Door, Wire};
 use super::in_time_or;
 use super::proofs::Proofs;
@@ -70,6 +72,9 @@ struct State {
     faults: Faults,
     limits: BTreeMap<String, authgear::Bucket>,
     authorizations: authgear::Authorizations,
+    sign_ins: strict::Authorizations,
+    devices: strict::Devices,
+    person: Person,
     expires_in: u64,
     rewrite: Option<Rewrite>,
     tls: Option<Arc<ServerConfig>>,
@@ -108,6 +113,15 @@ impl AuthorizationServer {
         let path = match self.shared.options.profile {
             options::Profile::Strict => strict::TOKEN,
             options::Profile::Authgear => authgear::TOKEN,
+        };
+        format!("{}{path}", self.issuer())
+    }
+
+    /// Where people are sent to sign in.
+    pub(crate) fn authorization_endpoint(&self) -> String {
+        let path = match self.shared.options.profile {
+            options::Profile::Strict => strict::AUTHORIZE,
+            options::Profile::Authgear => authgear::AUTHORIZE,
         };
         format!("{}{path}", self.issuer())
     }
@@ -222,7 +236,18 @@ impl AuthorizationServer {
 
     /// Every request for metadata meets this fault until the server is healed.
     pub(crate) fn fault_discovery(&self, fault: Fault) {
-        self.shared.change(|state| state.faults.discovery(fault));
+        self.fault_at(Endpoint::Discovery, fault);
+    }
+
+    /// Every revocation meets this fault until the server is healed.
+    pub(crate) fn fault_revocation(&self, fault: Fault, phase: Phase) {
+        self.shared.change(|state| state.faults.elsewhere(Endpoint::Revocation, fault, phase));
+    }
+
+    /// Every token that was given up, or was to be.
+    #[cfg(test)]
+    pub(crate) fn revocations(&self) -> Vec<Exchange> {
+        self.requests().into_iter().filter(Exchange::is_revocation).collect()
     }
 
     /// No faults from now on, answers as they are meant, and what hangs goes on.
@@ -288,8 +313,18 @@ impl AuthorizationServer {
     /// Every secret of it that a client has seen: what was presented and issued so far, and the clients' own.
     #[cfg(test)] // the playground shows, and keeps nothing from anybody
     pub(crate) fn secrets(&self) -> Vec<String> {
-        let told = self.redeems().into_iter().flat_map(|exchange| {
-            let given = ["refresh_token", "client_assertion", "assertion", "subject_token", "actor_token"];
+        let told = self.redeems().into_iter().chain(self.revocations()).flat_map(|exchange| {
+            let given = [
+                "refresh_token",
+                "token",
+                "client_assertion",
+                "assertion",
+                "subject_token",
+                "actor_token",
+                "code",
+                "code_verifier",
+                "device_code",
+            ];
             let given = given.map(|name| exchange.parameter(name).map(str::to_owned));
             given
                 .into_iter()
@@ -302,7 +337,10 @@ impl AuthorizationServer {
         let keys =
             clients.iter().filter_map(|client| Some(client.key.as_ref()?.pem().lines().nth(1)?.to_owned()));
         let keys: Vec<String> = keys.collect();
-        told.chain(clients.into_iter().filter_map(|client| client.secret)).chain(keys).collect()
+        let state = self.shared.state();
+        let codes: Vec<String> =
+            state.sign_ins.codes().chain(state.authorizations.codes()).cloned().collect();
+        told.chain(clients.into_iter().filter_map(|client| client.secret)).chain(keys).chain(codes).collect()
     }
 
     /// How often a refresh token came that another had replaced.
@@ -383,6 +421,9 @@ impl Shared {
             faults: Faults::default(),
             limits: BTreeMap::new(),
             authorizations: authgear::Authorizations::default(),
+            sign_ins: strict::Authorizations::default(),
+            devices: strict::Devices::default(),
+            person: Person::default(),
             expires_in: options.expires_in,
             rewrite: None,
             tls: options.tls.clone(),

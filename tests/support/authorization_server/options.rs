@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustls::ServerConfig;
 
 use super::AuthorizationServer;
+use super::sign_in::Rules;
 use crate::support::certificates::Authority;
 use crate::support::keys::Key;
 
@@ -157,6 +158,7 @@ pub(crate) struct Options {
     pub(super) apps: Apps,
     pub(super) trust_proxy: bool,
     pub(super) web_origins: Vec<String>,
+    pub(super) sign_in: Rules,
 }
 
 /// The profiles, by name.
@@ -210,6 +212,7 @@ impl Options {
             apps: Apps::LocalFiles,
             trust_proxy: false,
             web_origins: Vec::new(),
+            sign_in: Rules::default(),
         }
     }
 

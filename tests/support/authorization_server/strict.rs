@@ -1,7 +1,16 @@
-//! The strict profile: RFC 6749, 7009, 7662, 8414 by the book, rotation on each refresh, and no mercy for reuse.
+//! The strict profile: RFC 6749, 7009, 7636, 7662, 8414, 8628, 9126 and 9207 by the book, rotation on each refresh, and
+//! no mercy for reuse.
+
+mod authorize;
+mod code;
+mod device;
 
 use serde_json::{Map, Value, json};
 
+use self::authorize::SIGN_IN;
+pub(super) use self::authorize::{AUTHORIZE, Authorizations, PAR};
+pub(super) use self::device::{DEVICE_AUTHORIZATION, Devices};
+use self::device::{DEVICE_CODE, VERIFICATION};
 use super::connection::{Processed, Request, client_auth};
 use super::exchange::ClientAuth;
 use super::fault::Fault;
@@ -13,6 +22,8 @@ use crate::support::random;
 
 /// Where tokens are to be had.
 pub(super) const TOKEN: &str = "/token";
+/// Where they are given back.
+pub(super) const REVOKE: &str = "/revoke";
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -29,9 +40,21 @@ pub(super) fn answer(shared: &Shared, request: &Request<'_>) -> Processed {
         }
         ("POST", TOKEN) => with_nonce(shared, token(shared, request)),
         ("POST", "/introspect") => introspect(shared, request).into(),
-        ("POST", "/revoke") => revoke(shared, request).into(),
-        (_, TOKEN | "/introspect" | "/revoke") => Answer::new(405, "").with("Allow", "POST").into(),
-        _ => Answer::new(404, "no such page\n").with("Content-Type", "text/plain").into(),
+        ("POST", REVOKE) => revoke(shared, request).into(),
+        ("GET", AUTHORIZE) => authorize::begin(shared, request).into(),
+        ("POST", PAR) => authorize::push(shared, request).into(),
+        ("GET", SIGN_IN) => authorize::look(shared, request).into(),
+        ("POST", SIGN_IN) => authorize::pressed(shared, request).into(),
+        ("POST", DEVICE_AUTHORIZATION) => device::begin(shared, request).into(),
+        ("GET", VERIFICATION) => device::look(request).into(),
+        ("POST", VERIFICATION) => device::pressed(shared, request).into(),
+        (_, TOKEN | "/introspect" | REVOKE | PAR | DEVICE_AUTHORIZATION) => {
+            Answer::new(405, "").with("Allow", "POST").into()
+        }
+        _ => {
+            let date = shared.state().proofs.date();
+            Answer::new(404, "no such page\n").with("Content-Type", "text/plain").with("Date", date).into()
+        }
     }
 }
 
@@ -52,6 +75,7 @@ pub(super) fn error_for(fault: Fault) -> Option<Answer> {
         }
         Fault::ProofRefused => denied(400, "invalid_dpop_proof"),
         Fault::HookVeto => denied(400, "server_error"),
+        Fault::SlowDown => denied(400, "slow_down"),
         Fault::TooManyRequests(_) => denied(429, "slow_down"),
         Fault::Unavailable(_) => denied(503, "temporarily_unavailable"),
         _ => None,
@@ -64,9 +88,19 @@ fn metadata(shared: &Shared) -> Value {
         "issuer": shared.issuer,
         "token_endpoint": at(TOKEN),
         "introspection_endpoint": at("/introspect"),
-        "revocation_endpoint": at("/revoke"),
-        "grant_types_supported": ["refresh_token", "client_credentials", JWT_BEARER, TOKEN_EXCHANGE],
-        "response_types_supported": [],
+        "revocation_endpoint": at(REVOKE),
+        "authorization_endpoint": at(AUTHORIZE),
+        "pushed_authorization_request_endpoint": at(PAR),
+        "require_pushed_authorization_requests": shared.options.sign_in.demands_par,
+        "authorization_response_iss_parameter_supported": shared.options.sign_in.says_iss,
+        "device_authorization_endpoint": at(DEVICE_AUTHORIZATION),
+        "grant_types_supported": [
+            "authorization_code", "refresh_token", "client_credentials", JWT_BEARER, TOKEN_EXCHANGE, DEVICE_CODE,
+        ],
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "code_challenge_methods_supported": ["S256"],
+        "scopes_supported": authorize::SCOPES,
         "token_endpoint_auth_methods_supported": [
             "none", "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "tls_client_auth",
         ],
@@ -96,7 +130,11 @@ fn issue(shared: &Shared, request: &Request<'_>) -> Result<Processed, Denied> {
     let access = Access { certificate, key, jwt: shared.options.jwt, ..Access::default() };
     match parameter(&form, "grant_type") {
         Some("refresh_token") => refresh(shared, &client, parameter(&form, "refresh_token"), access),
-        Some("client_credentials") if client.proof != Proof::None => Ok(grant_access(shared, access)),
+        Some("authorization_code") => code::redeem(shared, &client, &form, access),
+        Some(DEVICE_CODE) => device::redeem(shared, &client, parameter(&form, "device_code"), access),
+        Some("client_credentials") if client.proof != Proof::None => {
+            Ok(grant_access(shared, access, Vec::new()))
+        }
         Some("client_credentials") => Err((400, "unauthorized_client", "a public client has no credentials")),
         Some(JWT_BEARER) => jwt_bearer(shared, &client, parameter(&form, "assertion"), access),
         Some(TOKEN_EXCHANGE) if client.proof != Proof::None => exchange(shared, &form, access),
@@ -211,7 +249,7 @@ fn jwt_bearer(
 ) -> Result<Processed, Denied> {
     let given = given.ok_or((400, "invalid_request", "assertion is missing"))?;
     assertion::of_somebody(shared, client, given).map_err(|why| (400, "invalid_grant", why))?;
-    Ok(grant_access(shared, access))
+    Ok(grant_access(shared, access, Vec::new()))
 }
 
 /// RFC 8693 §2.1, for access tokens of its own.
@@ -230,7 +268,7 @@ fn exchange(shared: &Shared, form: &[(String, String)], access: Access) -> Resul
     if parameter(form, "requested_token_type").is_some_and(|wanted| wanted != ACCESS_TOKEN) {
         return Err((400, "invalid_request", "there are access tokens, and no others"));
     }
-    Ok(grant_access(shared, access))
+    Ok(grant_access(shared, access, Vec::new()))
 }
 
 fn refresh(
@@ -245,7 +283,8 @@ fn refresh(
     let redeemed = shared.change(|state| state.ledger.redeem(&client.id, token, rotation, now()));
     let redeemed = redeemed.map_err(|why| (400, "invalid_grant", why))?;
     let (grant, beside) = (Some(redeemed.grant), redeemed.refresh_token);
-    let issued = grant_access(shared, Access { grant, beside, ends: redeemed.ends, ..access });
+    let access = Access { grant, beside, ends: redeemed.ends, ..access };
+    let issued = grant_access(shared, access, Vec::new());
     Ok(Processed { rotated_at: redeemed.rotated_at, ..issued })
 }
 
@@ -266,8 +305,9 @@ fn is_whose_key(shared: &Shared, client: &Client, token: &str, key: Option<&str>
     })
 }
 
-/// An access token and the answer that carries it, for a grant and its refresh token or for a client itself.
-fn grant_access(shared: &Shared, access: Access) -> Processed {
+/// An access token and the answer that carries it and what is said besides, for a grant and its refresh token or for a
+/// client itself.
+fn grant_access(shared: &Shared, access: Access, more: Vec<(&str, Value)>) -> Processed {
     let now = now();
     let mut state = shared.state();
     let expires_in = state.expires_in;
@@ -295,6 +335,7 @@ fn grant_access(shared: &Shared, access: Access) -> Processed {
     if let Some(refresh_token) = &refresh_token {
         body.insert("refresh_token".to_owned(), json!(refresh_token));
     }
+    body.extend(more.into_iter().map(|(name, value)| (name.to_owned(), value)));
     if let Some(rewrite) = &state.rewrite {
         rewrite(&mut body);
     }

@@ -1,6 +1,7 @@
 //! Two troubles at once: what one of them asks for is done, and the other makes it no worse.
 
 use super::*;
+use crate::grant::error::Code;
 
 /// Runs a bench that may keep its thread for itself: paused time would then stand still for ever.
 fn within_real_seconds<F: Future<Output = ()> + 'static>(seconds: u64, bench: fn() -> F) {
@@ -162,7 +163,9 @@ struct Unprepared(AtomicU32);
 impl TokenEndpoint for Unprepared {
     fn prepare(&self) -> Pending<'_, Result<Prepared, RefreshError>> {
         self.0.fetch_add(1, Ordering::SeqCst);
-        Box::pin(async { Err(RefreshError::new(Class::Misconfigured, "discovery_failed", "No document.")) })
+        Box::pin(async {
+            Err(RefreshError::new(Class::Misconfigured, Code::DiscoveryFailed, "No document."))
+        })
     }
 
     fn redeem<'a>(

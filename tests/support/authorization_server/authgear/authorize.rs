@@ -1,6 +1,6 @@
 //! Authgear's authorization endpoint, and the codes that come of it: where a browser is sent, and with which words.
 //!
-//! The login itself is one page of the profile's own, which signs in whoever comes at once.
+//! The login itself is one page of the profile's own, on which the test's person decides.
 
 use std::collections::HashMap;
 
@@ -12,11 +12,12 @@ use super::answers::{Dress, Form};
 use crate::support::authorization_server::Shared;
 use crate::support::authorization_server::connection::Request;
 use crate::support::authorization_server::options::{Client, Proof};
+use crate::support::authorization_server::sign_in::{self, Press, Verdict};
 use crate::support::http::Answer;
 use crate::support::random;
 
 /// Where a browser is sent to.
-pub(super) const AUTHORIZE: &str = "/oauth2/authorize";
+pub(in super::super) const AUTHORIZE: &str = "/oauth2/authorize";
 /// Where it signs in.
 pub(super) const ENTRYPOINT: &str = "/_internals/oauth_entrypoint";
 
@@ -39,6 +40,8 @@ pub(in super::super) struct Authorizations {
     /// By `x_ref`.
     begun: HashMap<String, Authorized>,
     codes: HashMap<String, Authorized>,
+    /// Every code that there ever was.
+    issued: Vec<String>,
 }
 
 /// What was asked for, and what a code is good for.
@@ -48,12 +51,26 @@ pub(super) struct Authorized {
     state: Option<String>,
     challenge: Option<String>,
     scopes: Vec<String>,
+    nonce: Option<String>,
+}
+
+impl Authorizations {
+    /// Every code that was ever issued.
+    #[cfg(test)]
+    pub(in super::super) fn codes(&self) -> impl Iterator<Item = &String> {
+        self.issued.iter()
+    }
 }
 
 impl Authorized {
     /// Whether a refresh token comes of it.
     pub(super) fn is_offline(&self) -> bool {
         self.scopes.iter().any(|scope| scope == "offline_access")
+    }
+
+    /// What the ID token has to say again.
+    pub(super) fn nonce(&self) -> Option<&str> {
+        self.nonce.as_deref()
     }
 }
 
@@ -78,8 +95,13 @@ pub(super) fn begin(shared: &Shared, request: &Request<'_>, dress: &Dress) -> An
     let state = form.first("state").map(str::to_owned);
     match judge(&client, &form) {
         Ok((challenge, scopes)) => {
-            let authorized =
-                Authorized { redirect_uri: redirect_uri.clone(), state: state.clone(), challenge, scopes };
+            let authorized = Authorized {
+                redirect_uri: redirect_uri.clone(),
+                state: state.clone(),
+                challenge,
+                scopes,
+                nonce: form.first("nonce").map(str::to_owned),
+            };
             let reference = random::alphanumeric(32);
             shared.change(|all| all.authorizations.begun.insert(reference.clone(), authorized));
             let query = encoded(&[
@@ -100,16 +122,45 @@ pub(super) fn begin(shared: &Shared, request: &Request<'_>, dress: &Dress) -> An
     }
 }
 
-/// Answers the page to sign in on: a code at once, as if somebody had typed a password.
-pub(super) fn sign_in(shared: &Shared, request: &Request<'_>, dress: &Dress) -> Answer {
+/// Answers the page to sign in on: what the scripted person decides, or the page.
+pub(super) fn look(shared: &Shared, request: &Request<'_>, dress: &Dress) -> Answer {
     let form = Form::of(request).ok();
     let reference = form.as_ref().and_then(|form| form.first("x_ref")).unwrap_or_default();
+    let person = shared.state().person;
+    match person.decides() {
+        Some(verdict) => finish(shared, reference, verdict, dress),
+        None => {
+            let page = sign_in::page(ENTRYPOINT, "Sign in with Authgear", &[("x_ref", reference)]);
+            dress.on(Answer::new(200, page), &[("Content-Type", "text/html; charset=utf-8")])
+        }
+    }
+}
+
+/// Answers the button that was pressed.
+pub(super) fn pressed(shared: &Shared, request: &Request<'_>, dress: &Dress) -> Answer {
+    let form = Form::of(request).ok();
+    let first = |name| form.as_ref().and_then(|form| form.first(name));
+    match Press::of(first("press")) {
+        Some(press) => finish(shared, first("x_ref").unwrap_or_default(), press.verdict(), dress),
+        None => refused(dress, "invalid_request", "no such button"),
+    }
+}
+
+/// Back to the client, with a code or with Authgear's word for a consent that was not given.
+fn finish(shared: &Shared, reference: &str, verdict: Verdict, dress: &Dress) -> Answer {
     let Some(authorized) = shared.change(|all| all.authorizations.begun.remove(reference)) else {
         return refused(dress, "invalid_request", "oauth session expired");
     };
-    let code = random::alphanumeric(32);
     let (redirect_uri, state) = (authorized.redirect_uri.clone(), authorized.state.clone());
-    shared.change(|all| all.authorizations.codes.insert(code.clone(), authorized));
+    if verdict.is_err() {
+        let told = [("error", "access_denied"), ("error_description", "authorization denied")];
+        return back(dress, &redirect_uri, &told, state);
+    }
+    let code = random::alphanumeric(32);
+    shared.change(|all| {
+        all.authorizations.issued.push(code.clone());
+        all.authorizations.codes.insert(code.clone(), authorized);
+    });
     back(dress, &redirect_uri, &[("code", &code)], state)
 }
 

@@ -11,8 +11,9 @@ use std::time::Duration;
 use bearerd::clock::Moment;
 
 use self::answers::{Dress, Form};
+pub(super) use self::authorize::AUTHORIZE;
 pub(super) use self::authorize::Authorizations;
-use self::authorize::{AUTHORIZE, ENTRYPOINT};
+use self::authorize::ENTRYPOINT;
 use super::connection::{Processed, Request};
 use super::fault::Fault;
 use super::ledger::TokenState;
@@ -23,7 +24,8 @@ use crate::support::http::{Answer, Head};
 /// Where tokens are to be had.
 pub(super) const TOKEN: &str = "/oauth2/token";
 
-const REVOKE: &str = "/oauth2/revoke";
+/// Where they are given back.
+pub(super) const REVOKE: &str = "/oauth2/revoke";
 const USERINFO: &str = "/oauth2/userinfo";
 
 /// Answers one request.
@@ -38,7 +40,8 @@ pub(super) async fn answer(shared: &Shared, request: &Request<'_>) -> Processed 
             answers::discovery(&shared.issuer, &dress).into()
         }
         ("GET", AUTHORIZE) => authorize::begin(shared, request, &dress).into(),
-        ("GET", ENTRYPOINT) => authorize::sign_in(shared, request, &dress).into(),
+        ("GET", ENTRYPOINT) => authorize::look(shared, request, &dress).into(),
+        ("POST", ENTRYPOINT) => authorize::pressed(shared, request, &dress).into(),
         ("OPTIONS", TOKEN | REVOKE) => dress.bare(Answer::new(200, "")).into(),
         ("POST", TOKEN) => token::answer(shared, request, &dress).await,
         ("POST", REVOKE) => revoke(shared, request, &dress).into(),

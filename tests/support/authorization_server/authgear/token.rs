@@ -9,6 +9,7 @@ use super::authorize;
 use crate::support::authorization_server::connection::{Processed, Request, basic};
 use crate::support::authorization_server::ledger::Access;
 use crate::support::authorization_server::options::{Client, Rotation};
+use crate::support::authorization_server::sign_in::claim_nonce;
 use crate::support::authorization_server::{Shared, now};
 use crate::support::http::Answer;
 use crate::support::random;
@@ -155,9 +156,12 @@ fn exchange(
         .map_err(|(error, description)| Stop::Error(error, description))?;
     limit(shared, "the user", 60, Duration::from_secs(1))?;
     authorize::used(shared, form);
-    let refresh_token = authorized.is_offline().then(|| shared.state().ledger.grant(&client.id));
+    let offline = authorized.is_offline() && !shared.options.sign_in.never_offline;
+    let refresh_token = offline.then(|| shared.state().ledger.grant(&client.id));
     let grant = refresh_token.as_ref().and_then(|token| shared.state().ledger.matching(token));
-    Ok(tokens(shared, client, grant, refresh_token, id_claims_at_first(shared, client), dress))
+    let mut claims = id_claims_at_first(shared, client);
+    claim_nonce(shared, &mut claims, authorized.nonce());
+    Ok(tokens(shared, client, grant, refresh_token, claims, dress))
 }
 
 fn proven(expected: &str, secret: Option<&str>) -> Result<(), Stop> {

@@ -1,0 +1,226 @@
+//! An authorization server: is it the right one, does it take this client, and do its clock and ours agree?
+
+use std::time::Duration;
+
+use http::Uri;
+
+use super::reach::Server;
+use super::{Blame, Code, Findings};
+use crate::clock::{Clock, Moment};
+use crate::config::Config;
+use crate::grant::client_auth::{self, Given};
+use crate::grant::endpoint::{HttpEndpoint, Known, Question};
+use crate::grant::error::{self, RefreshError};
+use crate::grant::wire::{self, Answer, Form, Told};
+use crate::grant::{self, ClientAuthMethod, Params};
+use crate::proxy::upstream::Target;
+use crate::secret::random_hex;
+use crate::tls::{Alpn, Tls};
+
+/// A difference between clocks that matters to proofs and assertions, and one that matters to tokens.
+const NOTABLE: u64 = 30;
+const WRONG: u64 = 300;
+
+/// Everything about the server of one grant.
+pub(super) async fn check(params: &Params, config: &Config, tls: &Tls, findings: &mut Findings) {
+    let called = format!("the authorization server of grant {}", params.name);
+    let endpoint = HttpEndpoint::new(params.clone(), tls.clone(), Clock::System);
+    let Some(uri) = address(params) else {
+        findings.not_tried("discovery", &called, "its address is not a URL");
+        return;
+    };
+    if !Server::of(&called, &uri, params.connect_to.as_ref()).reach(tls, Alpn::Http1, findings).await {
+        for check in ["discovery", "client_authentication", "client", "clock"] {
+            findings.not_tried(check, &called, "it was not reached");
+        }
+        return;
+    }
+    match endpoint.know().await {
+        Ok(known) => {
+            discovered(params, &known, findings);
+            authentication(params, &known, findings);
+            client(params, &endpoint, &known, findings).await;
+        }
+        Err(error) => {
+            findings.refused("discovery", &error);
+            let because = format!("that failed: {}", error.code);
+            findings.not_tried("client_authentication", &called, &because);
+            findings.not_tried("client", &called, &because);
+        }
+    }
+    clocks(&called, uri, params, &endpoint, config, tls, findings).await;
+}
+
+/// What is asked first.
+fn address(params: &Params) -> Option<Uri> {
+    let address = match &params.server {
+        grant::Server::Issuer { issuer, .. } => issuer,
+        grant::Server::Endpoint { token_endpoint } => token_endpoint,
+    };
+    address.parse().ok()
+}
+
+fn discovered(params: &Params, known: &Known, findings: &mut Findings) {
+    let endpoint = &known.prepared.endpoint;
+    match (&known.undiscovered, &params.server) {
+        (Some(error), _) => {
+            let sentence =
+                format!("{} The configured token endpoint, {endpoint}, does without.", error.sentence);
+            findings.warning("discovery", error.code.word(), sentence);
+        }
+        (None, grant::Server::Issuer { issuer, .. }) => {
+            findings.good(
+                "discovery",
+                format!("The metadata of {issuer} are its own; tokens come from {endpoint}."),
+            );
+        }
+        (None, grant::Server::Endpoint { .. }) => {
+            findings
+                .good("discovery", format!("None is needed: tokens come from {endpoint}, as configured."));
+        }
+    }
+}
+
+/// Whether the way in which the client proves itself is one that the server's metadata name.
+fn authentication(params: &Params, known: &Known, findings: &mut Findings) {
+    let supported = &known.metadata.auth_methods;
+    let credentials = &params.credentials;
+    let given = Given {
+        secret: !credentials.secrets.is_empty(),
+        key: credentials.key.is_some() || credentials.assertion.is_some(),
+        certificate: credentials.certificate,
+    };
+    let method = client_auth::decide(params.client_auth, given, supported);
+    let names: &[&str] = match method {
+        ClientAuthMethod::Auto | ClientAuthMethod::None => &["none"],
+        ClientAuthMethod::Basic => &["client_secret_basic"],
+        ClientAuthMethod::Post => &["client_secret_post"],
+        ClientAuthMethod::ClientSecretJwt => &["client_secret_jwt"],
+        ClientAuthMethod::PrivateKeyJwt => &["private_key_jwt"],
+        ClientAuthMethod::Tls => &["tls_client_auth", "self_signed_tls_client_auth"],
+    };
+    let (ours, theirs) = (names.join(" or "), wire::printable(&supported.join(", ")));
+    if supported.is_empty() {
+        findings.good(
+            "client_authentication",
+            format!("The client uses {ours}; no metadata say what the server takes."),
+        );
+    } else if names == ["none"] && supported.iter().any(|there| there == "none") {
+        let sentence = "The server takes clients that prove themselves with nothing, as this one does.";
+        findings.good("client_authentication", sentence);
+    } else if names.iter().any(|name| supported.iter().any(|there| there == name)) {
+        findings.good("client_authentication", format!("The server takes {ours}, which the client uses."));
+    } else if method == ClientAuthMethod::None {
+        let sentence = format!(
+            "No client secret or key is configured, and the metadata name no public clients, only {theirs}. If this client \
+             has a secret there, configure `client_secret`."
+        );
+        findings.warning("client_authentication", Code::ClientAuthUnsupported.word(), sentence);
+    } else {
+        let sentence =
+            format!("The client would use {ours}, and the server takes only {theirs}: change `client_auth`.");
+        findings.bad("client_authentication", Blame::Setup, Code::ClientAuthUnsupported.word(), sentence);
+    }
+}
+
+/// Whether the server takes the client: asked where that touches nothing, by giving up a token that never was (RFC 7009
+/// §2.1: the client is looked at first; §2.2: a token that is none is no error).
+async fn client(params: &Params, endpoint: &HttpEndpoint, known: &Known, findings: &mut Findings) {
+    let id = &params.client_id;
+    let Some(to) = known.metadata.endpoints.revocation.clone() else {
+        let because =
+            "the server has no revocation endpoint, the one place to ask without presenting anything";
+        return findings.not_tried("client", &format!("client {id}"), because);
+    };
+    let mut form = Form::default();
+    form.add("token", &format!("bearerd-check-{}", random_hex(16)));
+    let question = Question { what: "revocation endpoint", to, form, takes_extra: false };
+    let told = Told { refresh_token: None, others: &known.prepared.told };
+    let read = |answer: &Answer| wire::read_revocation(answer, told);
+    match endpoint.post(&known.prepared, question, None).await.and_then(|answer| read(&answer)) {
+        Ok(()) => {
+            findings.good("client", format!("The server takes client {id} and what it proves itself with."))
+        }
+        Err(error) if error.code == error::Code::ClientRejected => findings.refused("client", &error),
+        Err(RefreshError { sentence, .. }) => {
+            let sentence = format!("Whether the server takes client {id} is not clear. {sentence}");
+            findings.warning("client", error::Code::RevocationFailed.word(), sentence);
+        }
+    }
+}
+
+/// Whether our clock and the server's agree; where they do not, an upstream may tell whose is wrong.
+async fn clocks(
+    called: &str,
+    uri: Uri,
+    params: &Params,
+    endpoint: &HttpEndpoint,
+    config: &Config,
+    tls: &Tls,
+    findings: &mut Findings,
+) {
+    let ahead = match endpoint.look_at("authorization server", uri).await {
+        Ok(answer) => difference(&answer),
+        Err(error) => {
+            return findings.not_tried("clock", called, &format!("it did not answer: {}", error.code));
+        }
+    };
+    let Some(ahead) = ahead else {
+        return findings.not_tried("clock", called, "its answers hold no date");
+    };
+    if ahead.unsigned_abs() <= NOTABLE {
+        let sentence =
+            format!("The clock of {called} and this machine's agree to {} s.", ahead.unsigned_abs().max(1));
+        return findings.good("clock", sentence);
+    }
+    let whose = match witness(params, config, tls).await {
+        Some(other) if other.abs_diff(ahead) <= NOTABLE => {
+            "An upstream's clock agrees with the server's: set this machine's right.".to_owned()
+        }
+        Some(other) if other.unsigned_abs() <= NOTABLE => {
+            "An upstream's clock agrees with this machine's: the server's is wrong.".to_owned()
+        }
+        _ => format!(
+            "This machine's says {}: whichever is wrong has to be set right.",
+            Clock::System.now().rfc3339()
+        ),
+    };
+    let side = if ahead > 0 { "ahead of" } else { "behind" };
+    let sentence = format!(
+        "The clock of {called} is {} {side} this machine's, so tokens, proofs and assertions may count as expired or as not \
+         yet good. {whose}",
+        crate::admin::in_words(Duration::from_secs(ahead.unsigned_abs()))
+    );
+    if ahead.unsigned_abs() > WRONG {
+        findings.bad("clock", Blame::Setup, Code::ClockWrong.word(), sentence);
+    } else {
+        findings.warning("clock", Code::ClockWrong.word(), sentence);
+    }
+}
+
+/// How many seconds the sender of an answer is ahead of us.
+fn difference(answer: &Answer) -> Option<i64> {
+    let date = httpdate::parse_http_date(answer.headers.get(http::header::DATE)?.to_str().ok()?).ok()?;
+    let theirs = date.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs();
+    let Moment { wall, .. } = Clock::System.now();
+    i64::try_from(theirs).ok()?.checked_sub(i64::try_from(wall.as_secs()).ok()?)
+}
+
+/// How far the first upstream that tells is ahead of us; asked without a token.
+async fn witness(params: &Params, config: &Config, tls: &Tls) -> Option<i64> {
+    let params = Params { connect_to: None, extra_headers: Vec::new(), ..params.clone() };
+    let endpoint = HttpEndpoint::new(params, tls.clone(), Clock::System);
+    for route in &config.proxy.routes {
+        let target = &route.upstream.target;
+        if matches!(target, Target::Unix(_)) {
+            continue;
+        }
+        let Ok(uri) = target.to_string().parse::<Uri>() else { continue };
+        if let Ok(answer) = endpoint.look_at("upstream", uri).await
+            && let Some(ahead) = difference(&answer)
+        {
+            return Some(ahead);
+        }
+    }
+    None
+}

@@ -1,0 +1,78 @@
+//! The bearerd that runs with this configuration, as a command sees it: what it says of itself, and what it is told to do.
+
+use serde_json::Value;
+
+use super::ask::{self, Answer};
+use super::{Exit, Failure};
+use crate::admin;
+use crate::config::Config;
+
+/// What it says of itself.
+pub(super) struct Report {
+    /// As it came.
+    pub(super) text: String,
+    /// The same, read.
+    pub(super) json: Value,
+}
+
+/// Asks how it is. Whoever answers for another configuration is refused.
+pub(super) fn report(config: &Config) -> Result<Report, Failure> {
+    let answer = ask::get(config.admin.listen.as_ref(), &config.proxy.guard, "/api/v1/status")?;
+    let json: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+    match json.pointer("/config/identity").and_then(Value::as_str) {
+        Some(identity) if identity == admin::identity(config) => Ok(Report { text: answer.body, json }),
+        Some(_other) => Err(stranger(&json, config)),
+        None => {
+            let why = format!("what answers there is not a bearerd (HTTP status {})", answer.status);
+            Err(Failure::new(Exit::Unreachable, why))
+        }
+    }
+}
+
+/// Has it do something, once it is known to be the right one; what it answers if it does.
+pub(super) fn act(config: &Config, path: &str) -> Result<Value, Failure> {
+    report(config)?;
+    let Answer { status, body, .. } = ask::act(config.admin.listen.as_ref(), &config.proxy.guard, path)?;
+    let json: Value = serde_json::from_str(&body).unwrap_or_default();
+    if (200..300).contains(&status) {
+        return Ok(json);
+    }
+    let exit = if status == 422 { Exit::Config } else { Exit::Failure };
+    let sentence = match text(&json, "sentence") {
+        "" => format!("the bearerd that runs does not do that (HTTP status {status})"),
+        sentence => sentence.lines().map(plain).collect::<Vec<_>>().join("\n"),
+    };
+    Err(Failure::new(exit, sentence))
+}
+
+/// Somebody else's bearerd has the port.
+fn stranger(report: &Value, config: &Config) -> Failure {
+    let why = match report.pointer("/config/file").and_then(Value::as_str) {
+        None if config.file.is_none() => {
+            "the bearerd that answers there keeps another store or other grants: it was started with other flags, or in \
+             another environment (STATE_DIRECTORY, XDG_STATE_HOME and the user decide where the store is)"
+                .to_owned()
+        }
+        theirs => format!(
+            "the bearerd that answers there runs another configuration, {}: name that one with --config",
+            plain(theirs.unwrap_or("its flags and environment"))
+        ),
+    };
+    Failure::new(Exit::Unreachable, why)
+}
+
+/// A text that must not steer the terminal.
+pub(super) fn plain(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
+    text.chars().map(shown).collect()
+}
+
+/// The grants of a report.
+pub(super) fn grants(report: &Value) -> impl Iterator<Item = &Value> {
+    report.get("grants").and_then(Value::as_array).into_iter().flatten()
+}
+
+/// A member that is a text; an empty one where it is none.
+pub(super) fn text<'a>(of: &'a Value, key: &str) -> &'a str {
+    of.get(key).and_then(Value::as_str).unwrap_or_default()
+}

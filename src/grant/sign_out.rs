@@ -1,0 +1,170 @@
+//! The end of a grant by a person's word: told to the server, then erased, under the store's lock.
+//!
+//! | step | killed right after it |
+//! |---|---|
+//! | the store's lock is taken | all is as before |
+//! | the server has revoked the refresh token | it rests still, and is refused when it is presented: a person has to sign in, or sign out again, which the server answers as the first time |
+//! | the tokens are erased, durably | all is done |
+//!
+//! The other way round a refresh token would stay good that nobody has to take back.
+
+use std::time::Duration;
+
+use super::endpoint::{HttpEndpoint, Known, Question};
+use super::error::{Class, Code, RefreshError};
+use super::lineage;
+use super::wire::{self, Form, Told};
+use super::{Flow, Params, Secret};
+use crate::clock::Clock;
+use crate::secret::RefreshToken;
+use crate::store::{Store, StoreError, Txn, erase};
+
+/// From the longest token request of another process to the end of its save.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// What becomes of tokens that the server could not be told about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unrevoked {
+    /// They stay, so that signing out can be tried again.
+    Stay,
+    /// They are erased here, and stay good at the server until they end there.
+    AreErased,
+}
+
+/// What a sign-out has come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedOut {
+    /// Whether the server has revoked something.
+    pub revoked: bool,
+    /// What was done, for people.
+    pub sentence: String,
+}
+
+/// Ends a grant: has the server revoke its refresh token (RFC 7009), and erases what rests of it. The configured seed
+/// counts as met from then on, and one that nobody had presented yet is revoked as well.
+///
+/// # Errors
+/// When the store cannot be used, or the server could not be told and the tokens are to stay.
+pub async fn sign_out(
+    params: &Params,
+    endpoint: &HttpEndpoint,
+    store: &dyn Store,
+    clock: &Clock,
+    unrevoked: Unrevoked,
+) -> Result<SignedOut, RefreshError> {
+    let Flow::RefreshToken { seed } = &params.flow else { return Err(nobody_signs_in()) };
+    // Before the lock: a running refresher need not wait for it.
+    let known = endpoint.know().await;
+    let seed = read(seed.clone()).await;
+    let mut txn = lock(params, store, seed.as_ref()).await?;
+    let rests = txn.record().cloned();
+    match lineage::decide(rests.clone(), &params.identity(), None, true) {
+        Err(error) if error.class == Class::Misconfigured => return Err(error),
+        Err(error) if error.code == Code::GrantExported => {
+            return Ok(SignedOut {
+                revoked: false,
+                sentence: format!("Nothing to sign out of: {}", error.sentence),
+            });
+        }
+        _ => {}
+    }
+    let seed = seed.and_then(Result::ok);
+    let has_met = |token: &RefreshToken| {
+        rests.as_ref().is_some_and(|record| record.seeds.contains(&token.fingerprint()))
+    };
+    let resting = rests.as_ref().and_then(|record| record.refresh_token.clone());
+    let unmet = seed.clone().filter(|seed| !has_met(seed));
+    let tokens: Vec<RefreshToken> = resting.into_iter().chain(unmet).collect();
+    if tokens.is_empty() && rests.as_ref().is_none_or(|record| record.access_token.is_none()) {
+        let sentence =
+            format!("Nothing to sign out of: nobody is signed in, and {} holds no token.", store.place());
+        return Ok(SignedOut { revoked: false, sentence });
+    }
+    let told = match known {
+        Ok(known) => revoke(endpoint, &known, &tokens).await,
+        Err(error) => Err(error),
+    };
+    let (revoked, sentence) = match told {
+        Ok(true) => (true, "The server has revoked the refresh token, and it is erased here.".to_owned()),
+        Ok(false) => (
+            false,
+            "The refresh token is erased here. The server has no revocation endpoint: there it may be good until it ends, \
+             or until it is taken back at the server's own page."
+                .to_owned(),
+        ),
+        Err(error) if unrevoked == Unrevoked::AreErased => (
+            false,
+            format!(
+                "The refresh token is erased here, and was not revoked, so that it may be good until it ends: {}",
+                error.sentence
+            ),
+        ),
+        Err(error) => return Err(stays(error)),
+    };
+    let mut record = rests.unwrap_or_else(|| lineage::after_damage(&params.identity(), None));
+    record.meet(seed.as_ref().map(RefreshToken::fingerprint));
+    erase::erase(&mut txn, record, clock.now().wall).await?;
+    Ok(SignedOut { revoked, sentence })
+}
+
+/// Tells the server that these tokens are given up; whether it can be told.
+async fn revoke(
+    endpoint: &HttpEndpoint,
+    known: &Known,
+    tokens: &[RefreshToken],
+) -> Result<bool, RefreshError> {
+    let Some(to) = &known.metadata.endpoints.revocation else {
+        return match &known.undiscovered {
+            Some(error) => Err(RefreshError::new(error.class, error.code, error.sentence.clone())),
+            None => Ok(false),
+        };
+    };
+    for token in tokens {
+        let mut form = Form::default();
+        form.add("token", token.expose());
+        form.add("token_type_hint", "refresh_token");
+        let question = Question { what: "revocation endpoint", to: to.clone(), form, takes_extra: false };
+        let answer = endpoint.post(&known.prepared, question, None).await?;
+        let told = Told { refresh_token: Some(token), others: &known.prepared.told };
+        wire::read_revocation(&answer, told)?;
+    }
+    Ok(!tokens.is_empty())
+}
+
+/// The store's lock, which a running refresher may have for as long as a refresh takes. What stands in for a damaged record
+/// has to know the configured seed as met: where that cannot be read, the damage is left for whoever can.
+async fn lock(
+    params: &Params,
+    store: &dyn Store,
+    seed: Option<&Result<RefreshToken, String>>,
+) -> Result<Box<dyn Txn>, RefreshError> {
+    if let Some(Err(_)) = seed
+        && let Err(damage @ StoreError::Corrupt { .. }) = store.peek().await
+    {
+        return Err(damage.into());
+    }
+    let seed = seed.and_then(|seed| seed.as_ref().ok());
+    let stand_in = lineage::after_damage(&params.identity(), seed);
+    Ok(store.begin_or(params.timeout + SLACK, Box::new(move || Some(stand_in))).await?)
+}
+
+/// The configured seed, if there is one, or why it cannot be read.
+async fn read(reference: Option<Secret>) -> Option<Result<RefreshToken, String>> {
+    let reference = reference?;
+    let read = tokio::task::spawn_blocking(move || reference.read_refresh_token()).await;
+    Some(read.unwrap_or_else(|fault| Err(fault.to_string())))
+}
+
+fn nobody_signs_in() -> RefreshError {
+    let sentence = "Nobody has signed in: this grant's `flow` needs nobody to.";
+    RefreshError::new(Class::Misconfigured, Code::FlowWithoutSignIn, sentence)
+}
+
+/// That nothing was erased.
+fn stays(error: RefreshError) -> RefreshError {
+    let sentence = format!(
+        "{} Nothing is erased, so that signing out can be tried again; `bearerd logout --force` erases it here all the same.",
+        error.sentence
+    );
+    RefreshError { sentence, ..error }
+}

@@ -1,0 +1,67 @@
+//! What a server answers when it is told that a token is given up (RFC 7009).
+
+use super::{Answer, Members, OauthError, Told, secrets};
+use crate::grant::error::{Class, Code, RefreshError};
+
+/// Reads that answer: a token that was unknown is as good as revoked (RFC 7009 §2.2).
+///
+/// # Errors
+/// When the token may be good still.
+pub fn read_revocation(answer: &Answer, told: Told<'_>) -> Result<(), RefreshError> {
+    let status = answer.status;
+    if status.is_success() {
+        return Ok(());
+    }
+    let members = Members::of(answer);
+    let secrets = secrets(told, members.as_ref());
+    let error = members.as_ref().and_then(OauthError::of).filter(|_| status.is_client_error());
+    let verdict = error.as_ref().map(|error| error.verdict(answer, true, &secrets));
+    if let Some(refused) = verdict.filter(|verdict| verdict.code == Code::ClientRejected) {
+        return Err(refused.answered(status));
+    }
+    let class = match status.as_u16() {
+        429 | 503 => Class::Busy { retry_after: None },
+        500.. => Class::Unanswered,
+        _ => Class::Misconfigured,
+    };
+    let words = error.map_or_else(String::new, |error| format!(", `{}`", secrets.shown(&error.error)));
+    let sentence = format!(
+        "The revocation endpoint answered {status}{words}: the refresh token may be good still. Try again later, or check \
+         `revocation_endpoint`."
+    );
+    Err(RefreshError::new(class, Code::RevocationFailed, sentence).answered(status))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, StatusCode};
+
+    use super::*;
+    use crate::secret::RefreshToken;
+
+    #[test]
+    fn only_success_is_a_revocation_and_each_failure_says_what_kind_it_is() {
+        let token = RefreshToken::new("R1-secret");
+        let told = Told { refresh_token: Some(&token), ..Told::default() };
+        let read = |status: u16, body: &str| {
+            let body = zeroize::Zeroizing::new(body.as_bytes().to_vec());
+            let status = StatusCode::from_u16(status).unwrap();
+            read_revocation(&Answer { status, headers: HeaderMap::new(), body, complete: true }, told)
+        };
+        assert!(read(200, "").is_ok() && read(204, "").is_ok());
+        let error = read(401, r#"{"error":"invalid_client","error_description":"R1-secret?"}"#).unwrap_err();
+        assert_eq!((error.class, error.code), (Class::Misconfigured, Code::ClientRejected));
+        assert!(!error.sentence.contains("R1-secret"), "{}", error.sentence);
+        let error = read(400, r#"{"error":"unsupported_token_type"}"#).unwrap_err();
+        assert_eq!((error.class, error.code), (Class::Misconfigured, Code::RevocationFailed));
+        assert!(error.sentence.contains("`unsupported_token_type`"), "{}", error.sentence);
+        for (status, class) in [
+            (302, Class::Misconfigured),
+            (404, Class::Misconfigured),
+            (500, Class::Unanswered),
+            (503, Class::Busy { retry_after: None }),
+        ] {
+            assert_eq!(read(status, "<html>").unwrap_err().class, class, "{status}");
+        }
+    }
+}

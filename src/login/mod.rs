@@ -1,0 +1,239 @@
+//! Signs a person in, once, and brings home what a grant begins with: a refresh token.
+//!
+//! Two ways lead there. A browser signs in at the authorization endpoint and comes back to this machine with a code
+//! (RFC 6749 §4.1, with PKCE, RFC 8252); or a person types a short code into a page on another device, while this one
+//! asks whether that is done (RFC 8628).
+
+mod browser;
+mod callback;
+mod device;
+pub mod emit;
+mod error;
+mod listener;
+mod page;
+mod probe;
+mod provider;
+mod request;
+mod tokens;
+
+use std::time::Duration;
+
+pub use self::error::{Code, LoginError, Outcome, in_short};
+use self::listener::Listener;
+use self::provider::Provider;
+use self::request::Attempt;
+pub use self::tokens::Signed;
+use crate::clock::{self, Clock, Moment, Stopwatch};
+use crate::grant::Params;
+use crate::grant::endpoint::{HttpEndpoint, Known};
+use crate::grant::wire::Answer;
+use crate::secret::ClientSecret;
+use crate::signal::Signals;
+
+/// Who signs in, as far as the terminal goes. A URL or a code on it is no secret: without the verifier, or the device
+/// code, neither is of use to anybody.
+pub trait Person {
+    /// Tells something, on lines of its own.
+    fn tell(&self, text: &str);
+
+    /// Shows an address to a phone's camera, where that can be.
+    fn draw(&self, address: &str);
+
+    /// Opens a browser.
+    ///
+    /// # Errors
+    /// Why it could not be opened.
+    fn open(&self, address: &str) -> Result<(), String>;
+
+    /// Says that there is so much time left; called each second, and with `None` when the waiting is over.
+    fn waits(&self, left: Option<Duration>);
+}
+
+/// Which way a person wants to sign in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Whatever can work here. Without a browser to open, says why there is none.
+    Any(Result<(), &'static str>),
+    /// With a browser that nobody opens: the address is printed.
+    Address,
+    /// With another device.
+    Device,
+}
+
+/// A sign-in that is wanted.
+pub struct Login<'a> {
+    /// The grant that it is for, with the scopes and the port that are wanted.
+    pub params: &'a Params,
+    /// The way to its server.
+    pub endpoint: &'a HttpEndpoint,
+    /// Which way to go.
+    pub wish: Wish,
+    /// How long a person has.
+    pub timeout: Duration,
+    /// What is typed to sign in on another device, or from elsewhere.
+    pub command: &'a str,
+    /// Who is told about it.
+    pub person: &'a dyn Person,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+/// What the ways have in common, once the server is known.
+struct Way<'a> {
+    login: &'a Login<'a>,
+    known: Known,
+    attempt: Attempt,
+    watch: Stopwatch,
+}
+
+/// A person has signed in: the answer of the token endpoint, or the code that brings one.
+enum Arrived {
+    Code(request::CodeGrant, Listener),
+    /// What was asked of the device, and all that an answer may quote beside.
+    Answer(Answer, Moment, Vec<ClientSecret>),
+}
+
+impl Login<'_> {
+    /// Signs in, and hands what that brought to `keep`; the browser is told how it ended only when that is done. What
+    /// `keep` returns is what is to be done next. A signal ends the waiting, but nothing that could lose what has come.
+    ///
+    /// # Errors
+    /// Why nothing came of it.
+    pub async fn run(
+        &self,
+        signals: &mut Signals,
+        keep: impl AsyncFnOnce(Signed) -> Result<Vec<String>, LoginError>,
+    ) -> Result<(), LoginError> {
+        let (way, arrived) = {
+            let begun = tokio::select! {
+                begun = self.begin() => begun,
+                _ = signals.next() => Err(LoginError::cancelled()),
+            };
+            self.person.waits(None);
+            begun?
+        };
+        let (got, listener) = match arrived {
+            Arrived::Code(code, listener) => (way.exchange(code).await, Some(listener)),
+            Arrived::Answer(answer, asked, told) => (way.digest(&answer, asked, &told, None), None),
+        };
+        let kept = match got {
+            Ok(signed) => {
+                let scopes = signed.scopes.clone();
+                keep(signed).await.map(|next| (scopes, next))
+            }
+            Err(error) => Err(error),
+        };
+        if let Some(listener) = listener {
+            let page = match &kept {
+                Ok((scopes, next)) => page::signed_in(self.params, scopes, next),
+                Err(error) => page::failed(error, self.command),
+            };
+            listener.finish(page).await;
+        }
+        kept.map(drop)
+    }
+
+    async fn begin(&self) -> Result<(Way<'_>, Arrived), LoginError> {
+        let params = self.params;
+        let known = self.endpoint.know().await?;
+        let metadata = &known.metadata;
+        let provider = Provider::of(params.server.identity(), metadata);
+        let scopes = provider.scopes(&params.scopes, metadata);
+        let attempt = Attempt::new(params, provider, scopes)?;
+        let way = Way { login: self, known, attempt, watch: Stopwatch::start() };
+        self.person.tell(&format!(
+            "Signing in to {} as client {}",
+            params.server.identity(),
+            params.client_id
+        ));
+        let arrived = if way.goes_by_device()? { way.by_device().await? } else { way.by_browser().await? };
+        Ok((way, arrived))
+    }
+}
+
+impl Way<'_> {
+    /// Which way it is. The device's where a browser can neither be opened here nor was asked for.
+    fn goes_by_device(&self) -> Result<bool, LoginError> {
+        let metadata = &self.known.metadata;
+        let (by_device, by_browser) =
+            (metadata.endpoints.device_authorization.is_some(), metadata.endpoints.authorization.is_some());
+        match self.login.wish {
+            Wish::Device if by_device => Ok(true),
+            Wish::Device => Err(self.lacks("device_authorization_endpoint", "with another device")),
+            Wish::Address | Wish::Any(Ok(())) if by_browser => Ok(false),
+            Wish::Address => Err(self.lacks("authorization_endpoint", "with a browser")),
+            Wish::Any(_) if by_device => Ok(true),
+            Wish::Any(_) if by_browser => Ok(false),
+            Wish::Any(_) => Err(self.lacks("authorization_endpoint", "here")),
+        }
+    }
+
+    fn lacks(&self, key: &str, how: &str) -> LoginError {
+        let why = match &self.known.undiscovered {
+            Some(error) => format!(" ({})", error.sentence),
+            None => String::new(),
+        };
+        let sentence = format!(
+            "Nobody can sign in {how} at {}: its metadata name no `{key}`{why}. Configure it, or sign in another way.",
+            self.login.params.server.identity()
+        );
+        LoginError::new(Outcome::Config, Code::NoSignInEndpoint, sentence)
+    }
+
+    /// Every secret that the server is told, and may quote.
+    fn told(&self, more: &[ClientSecret]) -> Vec<ClientSecret> {
+        self.known.prepared.told.iter().chain(more).cloned().collect()
+    }
+
+    /// How long a person still has.
+    fn left(&self) -> Duration {
+        self.login.timeout.saturating_sub(self.watch.elapsed())
+    }
+
+    /// Waits for `what`, as long as a person has, and shows how long that is.
+    async fn wait<T>(&self, what: impl Future<Output = T>) -> Result<T, LoginError> {
+        let mut what = std::pin::pin!(what);
+        loop {
+            let left = self.left();
+            if left.is_zero() {
+                return Err(LoginError::timed_out(self.login.timeout));
+            }
+            self.login.person.waits(Some(left));
+            let tick = clock::in_(left.min(Duration::from_secs(1)));
+            if let Ok(done) = tokio::time::timeout_at(tick, &mut what).await {
+                return Ok(done);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::grant::{ClientAuthMethod, Credentials, Dpop, Flow, Margin, Params, Server, SignIn};
+    use crate::token::GrantName;
+
+    use super::*;
+
+    pub(super) fn params() -> Params {
+        Params {
+            name: GrantName::new("default"),
+            server: Server::Issuer { issuer: "https://id.example".to_owned(), token_endpoint: None },
+            client_id: "app".to_owned(),
+            client_auth: ClientAuthMethod::None,
+            credentials: Credentials::default(),
+            dpop: Dpop::Off,
+            dpop_key: None,
+            flow: Flow::RefreshToken { seed: None },
+            scopes: Vec::new(),
+            send_scopes_on_refresh: false,
+            resource: Vec::new(),
+            audience: None,
+            extra: Vec::new(),
+            extra_headers: Vec::new(),
+            margin: Margin::Share(0.2),
+            timeout: Duration::from_secs(5),
+            connect_to: None,
+            sign_in: SignIn { redirect_path: "/callback".to_owned(), ..SignIn::default() },
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Authorization servers and upstreams that are not what the configuration believes.
+
+use super::{Setup, strict};
+use crate::support::authorization_server::{AuthorizationServer, Client, Fault};
+use crate::support::certificates::Authority;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_issuer_is_one_without_metadata() {
+    let setup = Setup::of(strict());
+    let issuer = format!("issuer = \"{}", setup.server.issuer());
+    let setup = setup.with(&issuer, &format!("{issuer}/realms/none"));
+    let found = setup.fails(78, "discovery_failed", "was answered 404 Not Found; check `issuer`").await;
+    found.tells("not_tried", "client", "discovery_failed");
+    found.tells("good", "connection", "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_issuer_by_another_name_is_told_with_the_right_one() {
+    let setup = Setup::of(strict());
+    let issuer = setup.server.issuer().to_owned();
+    let setup = setup.with(&format!("issuer = \"{issuer}"), &format!("issuer = \"{issuer}/"));
+    setup.fails(78, "issuer_mismatch", &format!("are of issuer `{issuer}`; configure that one")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_portal_that_answers_in_the_servers_place_is_told_from_the_server() {
+    let setup = Setup::of(strict());
+    setup.server.fault_discovery(Fault::Forbidden);
+    setup.fails(69, "discovery_failed", "was answered 403 Forbidden").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_nobody_knows_is_told_before_anything_that_needs_it() {
+    let setup = Setup::of(strict());
+    let issuer = setup.server.issuer().to_owned();
+    let setup = setup.with(&format!("issuer = \"{issuer}"), "issuer = \"https://id.invalid");
+    let found = setup.fails(69, "name_unknown", "The name id.invalid of the authorization server").await;
+    found.tells("not_tried", "connection", "the name id.invalid is not known");
+    assert_eq!(found.wrong(), ["name_unknown"], "{}", found.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_that_refuses_and_an_upstream_that_is_down_are_told_apart() {
+    let setup = Setup::of(strict());
+    setup.server.refuse_connections().await;
+    let found = setup
+        .fails(69, "connection_failed", "The authorization server of grant default is not reached")
+        .await;
+    assert_eq!(found.wrong().len(), 1, "{}", found.text());
+    setup.server.accept_connections().await;
+    let upstream = setup.upstream.url();
+    let setup = setup.with(&upstream, "http://127.0.0.1:9");
+    let found = setup.fails(69, "connection_failed", "The upstream http://127.0.0.1:9 is not reached").await;
+    assert_eq!(found.wrong().len(), 1, "{}", found.text());
+    let socket = format!("unix:{}/none.sock", setup.home.path().display());
+    let setup = setup.with("http://127.0.0.1:9", &socket);
+    setup.fails(69, "connection_failed", &socket).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unknown_client_and_a_wrong_secret_are_refused_without_a_token_request() {
+    let secretive = Client::confidential("secretive", "s3cret-of-the-client");
+    let setup = Setup::of(strict().client(secretive));
+    let setup = setup.with("\"billing\"", "\"unknown\"");
+    setup.fails(78, "client_rejected", "refused the client: `invalid_client`").await;
+    let setup = setup.with("\"unknown\"", "\"secretive\"\nclient_secret = { file = \"secret\" }");
+    setup.home.write("secret", "another");
+    setup.fails(78, "client_rejected", "Check `client_id`, `client_auth`").await;
+    setup.home.write("secret", "s3cret-of-the-client");
+    let found = setup.checked().await;
+    assert_eq!(found.code, Some(0), "{}", found.text());
+    found.tells("good", "client", "The server takes client secretive");
+    found.tells("good", "client_authentication", "takes client_secret_basic");
+    assert!(
+        setup
+            .server
+            .revocations()
+            .iter()
+            .all(|one| { one.parameter("token").is_some_and(|token| token.starts_with("bearerd-check-")) })
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_way_to_prove_the_client_that_the_server_does_not_take_is_told() {
+    let authority = std::sync::Arc::new(Authority::new());
+    let client = Client::confidential("billing", "s3cret-of-the-client");
+    let server = AuthorizationServer::fapi(&authority).client(client).start();
+    let upstream = crate::support::upstream::Upstream::open();
+    let tls = format!("[tls]\nca_file = \"{}\"\n", authority.ca_file().display());
+    let setup = Setup::between(server, upstream, &tls);
+    setup.home.write("secret", "s3cret-of-the-client");
+    let setup = setup.with("\"billing\"", "\"billing\"\nclient_secret = { file = \"secret\" }");
+    setup
+        .fails(78, "client_auth_unsupported", "would use client_secret_basic, and the server takes only ")
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_off_is_told_with_whose_it_is() {
+    let setup = Setup::of(strict());
+    setup.server.set_clock(3600);
+    let words = "60 min ahead of this machine's";
+    let found = setup.fails(78, "clock_wrong", words).await;
+    found.tells(
+        "bad",
+        "clock_wrong",
+        "An upstream's clock agrees with this machine's: the server's is wrong",
+    );
+    setup.server.set_clock(-3600);
+    setup.fails(78, "clock_wrong", "60 min behind this machine's").await;
+    setup.server.set_clock(60);
+    let found = setup.checked().await;
+    assert_eq!(found.code, Some(0), "{}", found.text());
+    found.tells("warning", "clock_wrong", " ahead of this machine's");
+    setup.server.set_clock(0);
+    setup.checked().await.tells("good", "clock", "agree to");
+}

@@ -1,0 +1,85 @@
+//! `bearerd status` and `bearerd wait`: what they wait for, and what they make of it.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::{Place, strict};
+use crate::support::in_time;
+use crate::support::process::Process;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wait_waits_for_a_program_that_comes_later_and_for_its_token() {
+    let place = Place::of(strict(600));
+    let (code, said) = place.said(&["wait", "--max", "0s"]).await;
+    assert_eq!(code, Some(69), "{said}");
+    assert!(said.contains("no bearerd answers"), "{said}");
+    place.server.refuse_connections().await;
+    let mut waiting = Process::spawn(place.home.bearerd().args(["wait", "--max", "60s"]));
+    let bearerd = place.runs().await;
+    place.waits_until("no token yet", |grant| grant["attempts"].as_u64() >= Some(1)).await;
+    let (code, said) = place.said(&["wait", "--max", "10ms"]).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("not ready after 0.01 s: default "), "{said}");
+    assert!(waiting.is_running());
+    place.server.accept_connections().await;
+    assert_eq!(waiting.wait().await.code(), Some(0), "{:?}", waiting.log());
+    assert!(waiting.output().starts_with("ready\n"), "{}", waiting.output());
+    drop(bearerd);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wait_tells_a_sign_in_that_is_needed_by_77() {
+    let place = Place::of(strict(600));
+    place.server.enable_user(false);
+    let bearerd = place.runs().await;
+    place.waits_until("a refusal", |grant| grant["state"] == "sign_in_required").await;
+    let (code, said) = place.said(&["wait", "--max", "100ms"]).await;
+    assert_eq!(code, Some(77), "{said}");
+    assert!(said.contains("default sign_in_required") && said.contains("bearerd login"), "{said}");
+    let (code, said) = place.said(&["status", "--exit-code"]).await;
+    assert_eq!(code, Some(77), "{said}");
+    assert!(said.contains("→ bearerd login"), "{said}");
+    assert_eq!(place.said(&["status", "nobody"]).await.0, Some(78));
+    assert_eq!(place.said(&["status", "default"]).await.0, Some(0));
+    drop(bearerd);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watch_prints_a_line_for_each_change_and_ends_well_by_ctrl_c() {
+    let place = Place::of(strict(600));
+    let bearerd = place.runs().await;
+    place.waits_until("a token", |grant| grant["state"] == "active").await;
+    let mut watching = Process::spawn(place.home.bearerd().args(["status", "--watch", "--exit-code"]));
+    let lines = async |count: usize, last: &str| {
+        let seen = async {
+            loop {
+                let lines: Vec<String> = watching.output().lines().map(str::to_owned).collect();
+                if lines.len() >= count && lines.iter().any(|line| line.contains(last)) {
+                    return lines;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        Box::pin(in_time(last, seen)).await
+    };
+    assert!(lines(1, "default  active  ").await[0].contains("Z  default  active  token good for"));
+    place.server.enable_user(false);
+    place.said(&["refresh"]).await;
+    lines(2, "sign_in_required").await;
+    drop(bearerd);
+    let said = lines(3, "no bearerd answers").await;
+    assert_eq!(said.iter().filter(|line| line.contains(" active ")).count(), 1, "{said:?}");
+    assert_eq!(said.iter().filter(|line| line.contains("no bearerd answers")).count(), 1, "{said:?}");
+    watching.signal(Signal::INT);
+    assert_eq!(watching.wait().await.code(), Some(69), "--exit-code tells the last look");
+    let mut watching = Process::spawn(place.home.bearerd().args(["status", "--watch"]));
+    let said = async {
+        while watching.output().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    Box::pin(in_time("a line", said)).await;
+    watching.signal(Signal::INT);
+    assert_eq!(watching.wait().await.code(), Some(0));
+}
