@@ -16,7 +16,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 
 pub use self::action::{Actions, Reloaded};
-pub use self::overview::{About, Grant, Heartbeat, Listening, Overview, Route};
+pub use self::overview::{About, Grant, Heartbeat, Listening, Overview, Route, SignOut};
 pub use self::requests::Requests;
 pub use self::server::{Listener, Role, serve};
 use crate::config::Config;

@@ -2,12 +2,15 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Actions, Requests};
 use crate::clock::{Clock, Moment};
 use crate::grant::Teller;
+use crate::grant::error::RefreshError;
+use crate::grant::sign_out::SignedOut;
 use crate::grant::status::Board;
 use crate::metrics::{self, Shard};
 use crate::proxy::guard::Guard;
@@ -57,9 +60,15 @@ pub struct Grant {
     pub teller: Teller,
     /// Whose it is.
     pub about: About,
+    /// Revokes and erases it.
+    pub sign_out: SignOut,
     /// Whether a route uses it: then it counts for /readyz and /startupz.
     pub used: bool,
 }
+
+/// Ends a grant by a person's word.
+pub type SignOut =
+    Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<SignedOut, RefreshError>> + Send>> + Send + Sync>;
 
 /// Whose a grant is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

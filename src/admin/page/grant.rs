@@ -154,6 +154,17 @@ fn doors(overview: &Overview, name: &GrantName) -> Markup {
                 (words::command(&sign_in(overview, name)))
             }
         }
+        details.door id=(format!("{name}-sign-out")) {
+            summary { "Sign out" }
+            div {
+                p { "The authorization server is asked to revoke the refresh token, and it is erased here. Requests get \
+                     503 from then on, until somebody signs in again." }
+                form method="post" action=(format!("/api/v1/grants/{name}/sign_out")) {
+                    (form_token(overview))
+                    button.danger type="submit" { "Sign out of " (name) }
+                }
+            }
+        }
     }
 }
 
