@@ -100,14 +100,15 @@ async fn listener(stage: &Stage) -> Peer {
 
 /// The next event, as JSON.
 async fn event(peer: &mut Peer) -> Value {
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let whole = async {
-        while !text.ends_with("}\n\n\r\n") {
-            text.push_str(&String::from_utf8(peer.take(1).await).unwrap());
+        while !bytes.ends_with(b"}\n\n\r\n") {
+            bytes.extend(peer.take(1).await);
         }
     };
     in_time("an event", whole).await;
-    serde_json::from_str(&text[text.find("data: ").unwrap() + 6..]).unwrap()
+    let text = String::from_utf8(bytes).unwrap();
+    serde_json::from_str(&text[text.find("data: ").unwrap() + 6..text.rfind('}').unwrap() + 1]).unwrap()
 }
 
 #[tokio::test]
