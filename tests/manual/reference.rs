@@ -38,6 +38,19 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
+/// A sentence in which what looks like a link, and is an example, stands as code.
+fn sentence(text: &str) -> String {
+    let word = |word: &str| {
+        let bare = word.trim_end_matches(['.', ',', ';']);
+        if bare.contains("://") && !bare.contains('`') {
+            format!("`{bare}`{}", &word[bare.len()..])
+        } else {
+            word.to_owned()
+        }
+    };
+    cell(&text.split(' ').map(word).collect::<Vec<_>>().join(" "))
+}
+
 fn code(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!("`{}`", cell(text)) }
 }
@@ -69,7 +82,7 @@ fn configuration() -> String {
             "| `{}` | {} | {} | {} |",
             key.name,
             code(key.default),
-            cell(key.meaning),
+            sentence(key.meaning),
             ways.join(" ")
         );
     }
