@@ -16,12 +16,15 @@
 //! | redeem, save, publish | [`grant::refresher`] |
 //! | which seed or record counts | [`grant::lineage`] |
 //! | when a rotated refresh token is on disk | [`store`], `file` |
+//! | how a record rests in the desktop's keyring | [`store`], `keyring` |
 //! | how a record is encrypted, and how a grant moves | [`store`], `seal`; [`store::transfer`] |
 //! | what a key of proxy.toml means | [`config`], and the file itself |
 //! | what ready means, what is measured | [`admin`], [`metrics`] |
 //! | who starts what | [`app`] |
 //! | what `check --online` asks | [`checking`] |
 //! | what is guaranteed, and what cannot be | [`manual::guarantees`] |
+//! | what a code means, and what to do | [`manual::codes`] |
+//! | how to begin, and all the rest of the manual | [`manual`] |
 
 pub mod admin;
 pub mod app;

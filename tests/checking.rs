@@ -36,8 +36,11 @@ struct Found {
     findings: Vec<Value>,
 }
 
+/// Where a browser returns to, on any port.
+const RETURN: &str = "http://127.0.0.1/callback";
+
 fn strict() -> Options {
-    AuthorizationServer::strict().client(Client::public("billing"))
+    AuthorizationServer::strict().client(Client::public("billing").redirects_to(RETURN))
 }
 
 impl Setup {
@@ -141,9 +144,17 @@ async fn a_good_setup_has_nothing_against_it_and_is_left_as_it_was() {
     assert_eq!(found.code, Some(0), "{}", found.text());
     let odd = found.findings.iter().filter(|finding| finding["verdict"] != "good");
     assert_eq!(odd.count(), 0, "{}", found.text());
-    for check in
-        ["egress", "connection", "discovery", "client_authentication", "client", "clock", "store", "record"]
-    {
+    for check in [
+        "egress",
+        "connection",
+        "discovery",
+        "client_authentication",
+        "client",
+        "redirect_uri",
+        "clock",
+        "store",
+        "record",
+    ] {
         found.tells("good", check, "");
     }
     let left = std::fs::read_dir(setup.home.path()).unwrap().count();

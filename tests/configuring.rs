@@ -1,11 +1,17 @@
 //! Whoever writes a configuration is understood, or told in one go what is wrong, where, and what to write instead.
 
+/// `config init`: a first file.
+mod beginning;
 /// What each key and shape resolves to.
 mod good;
 /// The environment and flags: names, priority, what is ignored and what is warned of.
 mod overlays;
 /// proxy.toml at the top level and the table of keys are one.
 mod reference;
+/// `config schema`: proxy.toml for editors.
+mod schema;
+/// `config show`: what is in use, and who said so.
+mod showing;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -331,6 +331,11 @@ async fn every_metric_of_the_table_is_scraped_and_no_other() {
     assert_eq!(scraped.collect::<BTreeSet<_>>(), declared.collect());
     for (name, family) in &families {
         assert!(!family.samples.is_empty(), "{name} has a sample");
+        let labels = family.samples.iter().flat_map(|sample| &sample.labels).map(|(label, _)| label.as_str());
+        let labels: BTreeSet<&str> = labels.filter(|label| *label != "le").collect();
+        let declared =
+            METRICS.iter().find(|of| of.name == name).map(|of| of.labels.iter().copied().collect());
+        assert_eq!(Some(labels), declared, "{name}");
     }
     assert!(text.contains("le=\"+Inf\"") && !text.contains("e308"), "the last bound is told as such");
     for sample in [

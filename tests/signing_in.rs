@@ -1,3 +1,4 @@
 //! People sign in with `bearerd login`: what they see, what is kept, and how it ends when something comes in between.
 
+mod command;
 mod faults;

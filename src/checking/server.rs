@@ -1,5 +1,6 @@
 //! An authorization server: is it the right one, does it take this client, and do its clock and ours agree?
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use http::Uri;
@@ -12,7 +13,8 @@ use crate::grant::client_auth::{self, Given};
 use crate::grant::endpoint::{HttpEndpoint, Known, Question};
 use crate::grant::error::{self, RefreshError};
 use crate::grant::wire::{self, Answer, Form, Told};
-use crate::grant::{self, ClientAuthMethod, Params};
+use crate::grant::{self, ClientAuthMethod, Flow, Params};
+use crate::login::{Login, Outcome, Person, Wish};
 use crate::proxy::upstream::Target;
 use crate::secret::random_hex;
 use crate::tls::{Alpn, Tls};
@@ -30,7 +32,7 @@ pub(super) async fn check(params: &Params, config: &Config, tls: &Tls, findings:
         return;
     };
     if !Server::of(&called, &uri, params.connect_to.as_ref()).reach(tls, Alpn::Http1, findings).await {
-        for check in ["discovery", "client_authentication", "client", "clock"] {
+        for check in ["discovery", "client_authentication", "client", "redirect_uri", "clock"] {
             findings.not_tried(check, &called, "it was not reached");
         }
         return;
@@ -40,12 +42,14 @@ pub(super) async fn check(params: &Params, config: &Config, tls: &Tls, findings:
             discovered(params, &known, findings);
             authentication(params, &known, findings);
             client(params, &endpoint, &known, findings).await;
+            redirect_uri(params, &endpoint, findings).await;
         }
         Err(error) => {
             findings.refused("discovery", &error);
             let because = format!("that failed: {}", error.code);
             findings.not_tried("client_authentication", &called, &because);
             findings.not_tried("client", &called, &because);
+            findings.not_tried("redirect_uri", &called, &because);
         }
     }
     clocks(&called, uri, params, &endpoint, config, tls, findings).await;
@@ -147,6 +151,59 @@ async fn client(params: &Params, endpoint: &HttpEndpoint, known: &Known, finding
             findings.warning("client", error::Code::RevocationFailed.word(), sentence);
         }
     }
+}
+
+/// Whether a browser could sign in, as far as the authorization endpoint says so beforehand.
+async fn redirect_uri(params: &Params, endpoint: &HttpEndpoint, findings: &mut Findings) {
+    const CHECK: &str = "redirect_uri";
+    let Flow::RefreshToken { seed } = &params.flow else { return };
+    let (of, nobody) = (format!("grant {}", params.name), Nobody::default());
+    let login = Login {
+        params,
+        endpoint,
+        wish: Wish::Address,
+        timeout: params.timeout,
+        command: "bearerd login",
+        person: &nobody,
+        clock: Clock::System,
+    };
+    let taken = login.is_taken().await;
+    let unclear = nobody.0.into_inner().unwrap_or_else(PoisonError::into_inner).join(" ");
+    match taken {
+        Ok(None) => findings.not_tried(CHECK, &of, "the server has no authorization endpoint"),
+        Ok(Some(_)) if !unclear.is_empty() => {
+            findings.not_tried(CHECK, &of, unclear.trim().trim_end_matches('.'))
+        }
+        Ok(Some(uri)) => {
+            findings.good(CHECK, format!("The authorization endpoint lets a browser return to {uri}."))
+        }
+        // Whoever brings a refresh token need not sign in.
+        Err(error) if error.code == "redirect_uri_refused" && seed.is_some() => {
+            findings.warning(CHECK, error.code, error.sentence);
+        }
+        Err(error) if error.outcome == Outcome::Unreachable => {
+            findings.bad(CHECK, Blame::World, error.code, error.sentence);
+        }
+        Err(error) => findings.bad(CHECK, Blame::Setup, error.code, error.sentence),
+    }
+}
+
+/// Is asked nothing, and keeps what it is told.
+#[derive(Default)]
+struct Nobody(Mutex<Vec<String>>);
+
+impl Person for Nobody {
+    fn tell(&self, text: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned());
+    }
+
+    fn draw(&self, _: &str) {}
+
+    fn open(&self, _: &str) -> Result<(), String> {
+        Err("nobody is here".to_owned())
+    }
+
+    fn waits(&self, _: Option<Duration>) {}
 }
 
 /// Whether our clock and the server's agree; where they do not, an upstream may tell whose is wrong.

@@ -12,11 +12,11 @@ use super::{Common, Exit, Failure, note, run};
 use crate::config::Flags;
 use crate::grant::Dpop;
 use crate::secret::Fingerprint;
-use crate::store::transfer::{self, Export};
+use crate::store::{
+    self,
+    transfer::{self, Export},
+};
 use crate::token::GrantName;
-
-/// No export comes near.
-const LARGEST: u64 = 2 * 1024 * 1024;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -128,7 +128,7 @@ impl Taken {
         let file = File::open(&path)?;
         hold(&file, &path)?;
         let mut bytes = Zeroizing::new(Vec::with_capacity(64 * 1024));
-        (&file).take(LARGEST).read_to_end(&mut bytes)?;
+        (&file).take(store::LARGEST).read_to_end(&mut bytes)?;
         Ok(Self { path, bytes, _held: file })
     }
 

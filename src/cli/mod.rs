@@ -9,13 +9,17 @@
 
 mod ask;
 mod check;
+mod completions;
+mod config;
 mod daemon;
+mod explain;
 mod export;
 mod grants;
 mod healthcheck;
 mod import;
 mod login;
 mod logout;
+mod man;
 mod orders;
 mod refresh;
 mod run;
@@ -90,6 +94,8 @@ enum Verb {
     Run(Box<Flags>),
     /// Say whether the configuration is good, and what it does
     Check(Box<check::Arguments>),
+    /// Show, begin or describe a proxy.toml
+    Config(config::Arguments),
     /// Show how the running bearerd's grants are
     Status(Box<status::Arguments>),
     /// Sign in, and store what the grant goes on with
@@ -110,8 +116,14 @@ enum Verb {
     Export(Box<export::Arguments>),
     /// Put an exported grant into the store
     Import(Box<import::Arguments>),
+    /// Say what a code or a key means, and what to do
+    Explain(explain::Arguments),
     /// Exit 0 if the running bearerd is healthy, else 1; for containers
     Healthcheck(Box<healthcheck::Arguments>),
+    /// Print what a shell needs to complete this command
+    Completions(completions::Arguments),
+    /// Print a page for `man`
+    Man(man::Arguments),
     /// Say which version this is
     Version(version::Arguments),
 }
@@ -149,6 +161,13 @@ impl Failure {
     }
 }
 
+/// The command line as clap knows it: for completions, for the pages of reference, and for whoever checks examples.
+#[must_use]
+pub fn command() -> clap::Command {
+    use clap::CommandFactory as _;
+    Command::command()
+}
+
 /// Runs the command that `arguments` are, the program's name first.
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -173,6 +192,7 @@ fn perform(Command { common, verb }: Command) -> Result<Exit, Failure> {
     match verb {
         Verb::Run(flags) => run::run(&common, *flags),
         Verb::Check(arguments) => check::check(&common, *arguments),
+        Verb::Config(arguments) => config::config(&common, arguments),
         Verb::Status(arguments) => status::status(&common, *arguments),
         Verb::Login(arguments) => login::login(&common, *arguments),
         Verb::Logout(arguments) => logout::logout(&common, *arguments),
@@ -183,7 +203,10 @@ fn perform(Command { common, verb }: Command) -> Result<Exit, Failure> {
         Verb::Token(arguments) => token::token(&common, *arguments),
         Verb::Export(arguments) => export::export(&common, *arguments),
         Verb::Import(arguments) => import::import(&common, *arguments),
+        Verb::Explain(arguments) => explain::explain(&arguments),
         Verb::Healthcheck(arguments) => healthcheck::healthcheck(&common, *arguments),
+        Verb::Completions(arguments) => completions::completions(&arguments),
+        Verb::Man(arguments) => man::man(&arguments),
         Verb::Version(arguments) => version::version(&arguments),
     }
 }
@@ -211,7 +234,14 @@ impl Common {
     }
 
     fn rejected(&self, errors: &ConfigErrors) -> Failure {
-        Failure::new(Exit::Config, errors.render(self.is_coloured()))
+        let mut codes: Vec<&str> = errors.problems().iter().map(|problem| problem.code().word()).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        let more = match codes.as_slice() {
+            [code] => format!("`bearerd explain {code}` tells more."),
+            _ => "`bearerd explain CODE` tells more of each code in brackets.".to_owned(),
+        };
+        Failure::new(Exit::Config, format!("{}\n{more}", errors.render(self.is_coloured())))
     }
 
     fn verbosity(&self) -> Verbosity {

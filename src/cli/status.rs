@@ -90,7 +90,7 @@ impl View<'_> {
         let mut signals =
             Signals::listen().map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;
         let redraws = stdout().is_terminal() && !self.json;
-        let (mut lines, mut gist) = (0, None);
+        let mut gist = None;
         loop {
             let look = self.look().unwrap_or_else(|failure| Look {
                 gist: failure.says.clone(),
@@ -98,9 +98,7 @@ impl View<'_> {
                 exit: failure.exit,
             });
             let printed = if redraws {
-                let printed = redrawn(lines, &look.shown);
-                lines = look.shown.trim_end().lines().count();
-                Some(printed)
+                Some(redrawn(gist.is_none(), &look.shown))
             } else {
                 let is_new = gist.as_ref() != Some(&look.gist);
                 let compact = if self.json { &look.gist } else { &look.shown };
@@ -122,10 +120,10 @@ impl View<'_> {
     }
 }
 
-/// What was shown before is taken back first.
-fn redrawn(lines_before: usize, shown: &str) -> String {
-    let back = if lines_before == 0 { String::new() } else { format!("\x1b[{lines_before}A\x1b[J") };
-    format!("{back}{}\n", shown.trim_end())
+/// From the top of the screen: nobody knows here how many lines of it a long sentence takes.
+fn redrawn(is_first: bool, shown: &str) -> String {
+    let cleared = if is_first { "\x1b[2J\x1b[H" } else { "\x1b[H\x1b[J" };
+    format!("{cleared}{}\n", shown.trim_end())
 }
 
 fn line(shown: &str, json: bool) -> String {
@@ -267,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_terminal_shows_the_last_look_alone() {
-        assert_eq!(redrawn(0, "one\ntwo\n"), "one\ntwo\n");
-        assert_eq!(redrawn(2, "three"), "\x1b[2A\x1b[Jthree\n");
+        assert_eq!(redrawn(true, "one\ntwo\n"), "\x1b[2J\x1b[Hone\ntwo\n");
+        assert_eq!(redrawn(false, "three"), "\x1b[H\x1b[Jthree\n");
     }
 }

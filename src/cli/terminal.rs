@@ -61,6 +61,8 @@ impl Person for Terminal {
                 )
             }
             Some(left) if !self.has_waited.replace(true) => {
+                // What has gone by since the start is none of it.
+                let left = Duration::from_secs_f64(left.as_secs_f64().ceil());
                 writeln!(err, "Waiting for you to finish there, {} at most; Ctrl-C cancels.", in_short(left))
             }
             None if self.counts.replace(false) => write!(err, "\r\x1b[2K"),

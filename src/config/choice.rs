@@ -1,6 +1,7 @@
 //! Keys that take one of a few words.
 
 use super::error::{Code, Report, did_you_mean};
+use super::schema::Shape;
 use super::value::{Fault, Form, FromText, Item, Read};
 use crate::grant::{ClientAuthMethod, Dpop};
 use crate::jose::Algorithm;
@@ -35,6 +36,7 @@ impl FlowKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StoreKind {
     File,
+    Keyring,
     Memory,
 }
 
@@ -49,6 +51,12 @@ macro_rules! choice {
                     $($word => Ok($value),)*
                     other => Err(not_a_choice(other, &[$($word),*], &[$($later),*])),
                 }
+            }
+        }
+
+        impl Shape for $type {
+            fn shape() -> serde_json::Value {
+                serde_json::json!({ "enum": [$($word),*] })
             }
         }
     };
@@ -70,8 +78,9 @@ choice! { Algorithm {
 
 choice! { StoreKind {
     "file" => Self::File,
+    "keyring" => Self::Keyring,
     "memory" => Self::Memory,
-} later ["kubernetes", "keyring"] }
+} later ["kubernetes"] }
 
 choice! { OnUnauthorized {
     "replay" => Self::Replay,

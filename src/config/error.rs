@@ -246,7 +246,7 @@ fn printable(text: String) -> String {
 }
 
 /// The candidate nearest to `word`, if one is near enough to be a slip of the hand.
-pub(super) fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let most = 1 + word.chars().count() / 4;
     candidates
         .into_iter()

@@ -11,6 +11,7 @@ use super::choice::{FlowKind, StoreKind};
 use super::error::Report;
 use super::quantity::{Size, Span, SpanOrNone, SpanOrZero};
 use super::reference::{SecretReference, Secrets};
+use super::schema::Shape;
 use super::value::{Count, Extra, ExtraHeaders, Item, List, OneOrMore, Overlay, Placed, Read, Workers};
 use super::word::{RedirectPath, Resource, RoutePath, Scheme, Scope, Text, TokenType};
 use crate::grant::{ClientAuthMethod, Dpop, Margin};
@@ -37,6 +38,12 @@ pub struct Key {
     /// Whether it comes with a later version, and is refused by name until then.
     pub later: bool,
     pub(super) overlay: Overlay,
+    /// What its values look like.
+    pub(super) shape: fn() -> serde_json::Value,
+    /// Whether its values are paths.
+    pub(super) is_path: bool,
+    /// Whether something may be written for it.
+    pub(super) takes: fn(&Item) -> bool,
 }
 
 impl Key {
@@ -52,7 +59,8 @@ impl Key {
     }
 
     /// The environment variables that set it; none for routes and tables.
-    pub(super) fn variables(&self) -> Vec<String> {
+    #[must_use]
+    pub fn variables(&self) -> Vec<String> {
         let name = format!("BEARERD_{}", self.path().replace('.', "_").to_ascii_uppercase());
         match self.overlay {
             _ if self.section == "route" => Vec::new(),
@@ -105,6 +113,9 @@ macro_rules! group {
                     meaning: $meaning,
                     later: false,
                     overlay: <$type as Read>::OVERLAY,
+                    shape: <$type as Shape>::shape,
+                    is_path: <$type as Read>::IS_PATH,
+                    takes: |item| <$type as Read>::read(item, &mut Report::default()).is_some(),
                 },)*
                 $(Key {
                     section: $section,
@@ -113,6 +124,9 @@ macro_rules! group {
                     meaning: $means,
                     later: true,
                     overlay: Overlay::$overlay,
+                    shape: || false.into(),
+                    is_path: false,
+                    takes: |_| false,
                 },)*
             ];
         }
@@ -164,6 +178,11 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
     ]
     .into_iter()
     .flatten()
+}
+
+/// Those that a route may have as well as the top level.
+pub(super) fn carriage() -> impl Iterator<Item = &'static Key> {
+    Carriage::KEYS.iter()
 }
 
 group! {
@@ -304,7 +323,7 @@ group! {
     /// `[store]`.
     Store in "store" {
         kind: StoreKind = "\"file\"",
-            "\"file\", or \"memory\", which forgets everything at the end.";
+            "\"file\", \"keyring\" (the desktop's, if built in), or \"memory\", which forgets everything at the end.";
         path: PathBuf = "",
             "By default state.json in $STATE_DIRECTORY, $XDG_STATE_HOME/bearerd or, for root, /var/lib/bearerd.";
         allow_network_fs: bool = "false",

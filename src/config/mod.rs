@@ -12,6 +12,8 @@ mod overlay;
 mod quantity;
 mod reference;
 mod resolve;
+mod schema;
+mod show;
 mod value;
 mod word;
 mod written;
@@ -24,10 +26,14 @@ use std::time::Duration;
 
 use annotate_snippets::Level;
 
+pub(crate) use self::error::did_you_mean;
 pub use self::error::{Code, ConfigErrors, Place, Problem};
 use self::error::{Report, Source};
 pub use self::keys::{Key, keys};
 pub use self::overlay::Flags;
+pub use self::schema::schema;
+pub use self::show::quoted;
+use self::written::Said;
 use crate::net::Listen;
 use crate::token::GrantName;
 use crate::{admin, grant, proxy, store, telemetry, tls};
@@ -79,6 +85,7 @@ pub struct Loaded {
     pub config: Config,
     warnings: Vec<Problem>,
     source: Source,
+    said: Vec<Said>,
 }
 
 impl Sources {
@@ -129,18 +136,34 @@ impl Config {
         Self::gather(sources, file.as_deref(), Some(&text), true, &mut Report::default()).0
     }
 
+    /// Whether this text would be a good file called `name`, alone and on another machine. Not to be run.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn of_text(name: &Path, text: &str) -> Result<Loaded, ConfigErrors> {
+        Self::judge(&Sources::default(), Some(name), Some(text), true, Report::default())
+    }
+
     fn load_for(sources: &Sources, runs_elsewhere: bool) -> Result<Loaded, ConfigErrors> {
         let file = sources.find();
         let text = file.as_deref().map(read).transpose()?;
-        let mut report = Report::default();
-        let (config, source) =
-            Self::gather(sources, file.as_deref(), text.as_deref(), runs_elsewhere, &mut report);
+        Self::judge(sources, file.as_deref(), text.as_deref(), runs_elsewhere, Report::default())
+    }
+
+    fn judge(
+        sources: &Sources,
+        file: Option<&Path>,
+        text: Option<&str>,
+        runs_elsewhere: bool,
+        mut report: Report,
+    ) -> Result<Loaded, ConfigErrors> {
+        let (config, source, said) = Self::gather(sources, file, text, runs_elsewhere, &mut report);
         let Report { mut errors, warnings } = report;
         if errors.iter().any(|problem| problem.code() == Code::TomlSyntax) {
             errors.retain(|problem| problem.code() == Code::TomlSyntax);
         }
         if errors.is_empty() {
-            Ok(Loaded { config, warnings, source })
+            Ok(Loaded { config, warnings, source, said })
         } else {
             Err(ConfigErrors::new(source, errors))
         }
@@ -152,7 +175,7 @@ impl Config {
         text: Option<&str>,
         runs_elsewhere: bool,
         report: &mut Report,
-    ) -> (Self, Source) {
+    ) -> (Self, Source, Vec<Said>) {
         let (mut written, source) = match (file, text) {
             (Some(path), Some(text)) => file::read(&path.display().to_string(), text, report),
             _ => Default::default(),
@@ -161,7 +184,8 @@ impl Config {
         sources.flags.overlay(&mut written, report);
         let root = rustix::process::geteuid().is_root();
         let mut context = resolve::Context { report, env: &sources.env, file, root, runs_elsewhere };
-        (resolve::resolve(written, &mut context), source)
+        let said = written.said.clone();
+        (resolve::resolve(written, &mut context), source, said)
     }
 
     /// Takes back what only a restart can change: those keys stay as `running` has them. Returns the ones that differed.

@@ -55,8 +55,26 @@ pub struct Flags {
 }
 
 impl Flags {
+    /// The flag that sets a key, as in `--client-id` for `oauth.client_id`.
+    #[must_use]
+    pub fn of_key(path: &str) -> Option<&'static str> {
+        let flags = Self::default().forms();
+        flags.into_iter().find(|(_, key, _)| *key == path).map(|(flag, _, _)| flag)
+    }
+
     /// Lays the flags over what was written.
     pub(super) fn overlay(&self, written: &mut Written, report: &mut Report) {
+        for (flag, path, form) in self.forms() {
+            let key = keys().find(|key| key.path() == path);
+            if let (Some(key), Some(form)) = (key, form) {
+                let item = Item { key: path.to_owned(), form, place: Place::Flag(flag) };
+                written.overlay(key, &item, report);
+            }
+        }
+    }
+
+    /// Every flag, the key that it sets, and what was said.
+    fn forms(&self) -> [(&'static str, &'static str, Option<Form>); 13] {
         let Self {
             listen,
             upstream,
@@ -73,7 +91,7 @@ impl Flags {
             log_format,
         } = self;
         let one = |text: &Option<String>| text.clone().map(Form::Plain);
-        let flags = [
+        [
             ("--listen", "listen", many(listen, "--listen")),
             ("--upstream", "upstream", one(upstream)),
             ("--issuer", "oauth.issuer", one(issuer)),
@@ -87,14 +105,7 @@ impl Flags {
             ("--probes-listen", "probes.listen", one(probes_listen)),
             ("--workers", "workers", one(workers)),
             ("--log-format", "log.format", one(log_format)),
-        ];
-        for (flag, path, form) in flags {
-            let key = keys().find(|key| key.path() == path);
-            if let (Some(key), Some(form)) = (key, form) {
-                let item = Item { key: path.to_owned(), form, place: Place::Flag(flag) };
-                written.overlay(key, &item, report);
-            }
-        }
+        ]
     }
 }
 

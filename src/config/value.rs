@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue};
 use super::error::{Code, Place, Problem, Report};
 
 /// One value and where it was written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Item {
     /// The key, as in `oauth.timeout`.
     pub(super) key: String,
@@ -14,7 +14,7 @@ pub(super) struct Item {
 }
 
 /// What was written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Form {
     /// A string of the file.
     Text(String),
@@ -29,7 +29,7 @@ pub(super) enum Form {
 }
 
 /// A key as written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Name {
     pub(super) text: String,
     pub(super) place: Place,
@@ -56,6 +56,8 @@ pub(super) enum Overlay {
 /// A type that a key may have. Everything wrong with the value goes into the report; `None` then.
 pub(super) trait Read: Sized {
     const OVERLAY: Overlay = Overlay::Plain;
+    /// Whether it is the path of a file.
+    const IS_PATH: bool = false;
 
     fn read(item: &Item, report: &mut Report) -> Option<Self>;
 }
@@ -64,6 +66,8 @@ pub(super) trait Read: Sized {
 pub(super) trait FromText: Sized {
     /// What it is, as in `a time span such as "30s"`.
     const WHAT: &str;
+    /// Whether it is the path of a file.
+    const IS_A_PATH: bool = false;
 
     fn from_text(text: &str) -> Result<Self, Fault>;
 
@@ -141,6 +145,8 @@ impl Form {
 }
 
 impl<T: FromText> Read for T {
+    const IS_PATH: bool = T::IS_A_PATH;
+
     fn read(item: &Item, report: &mut Report) -> Option<Self> {
         let Some(text) = item.text() else {
             report.error(not_text::<T>(item));
@@ -270,17 +276,20 @@ pub(super) enum Workers {
     Threads(usize),
 }
 
+impl Workers {
+    /// More threads than any machine has cores is a slip of the hand.
+    pub(super) const MOST: i64 = 1024;
+}
+
 impl Read for Workers {
     fn read(item: &Item, report: &mut Report) -> Option<Self> {
-        /// More threads than any machine has cores is a slip of the hand.
-        const MOST: i64 = 1024;
         match item.text() {
             Some("auto") => Some(Self::OnePerCore),
             Some(text) if text.parse::<i64>().is_err() => {
                 report.error(item.problem(Code::BadChoice, "must be a number of threads or \"auto\""));
                 None
             }
-            _ => Count::<1, MOST>::read(item, report).map(|count| Self::Threads(count.0)),
+            _ => Count::<1, { Self::MOST }>::read(item, report).map(|count| Self::Threads(count.0)),
         }
     }
 }
@@ -294,7 +303,7 @@ pub(super) struct Extra(pub(super) Vec<(String, String)>);
 pub(super) struct ExtraHeaders(pub(super) Vec<(HeaderName, HeaderValue)>);
 
 /// Those that a token request has, or may come to have, for its own sake.
-const RESERVED_HEADERS: [&str; 10] = [
+pub(super) const RESERVED_HEADERS: [&str; 10] = [
     "accept",
     "authorization",
     "connection",
@@ -337,7 +346,7 @@ fn header(name: &Name, value: &Item, text: &str, report: &mut Report) -> Option<
 }
 
 /// Those that a token request or a sign-in has, or may come to have, for its own sake; `extra` adds and never replaces.
-const RESERVED: [&str; 28] = [
+pub(super) const RESERVED: [&str; 28] = [
     "actor_token",
     "actor_token_type",
     "assertion",

@@ -54,20 +54,25 @@ impl FromText for Scope {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TokenType(pub(super) String);
 
+/// Those that have a word of their own.
+pub(super) const TOKEN_TYPES: [&str; 6] =
+    ["access_token", "id_token", "jwt", "refresh_token", "saml1", "saml2"];
+
 impl FromText for TokenType {
     const WHAT: &str = "a token type such as \"jwt\", in quotes";
 
     fn from_text(text: &str) -> Result<Self, Fault> {
-        const WORDS: [&str; 6] = ["access_token", "id_token", "jwt", "refresh_token", "saml1", "saml2"];
-        if WORDS.contains(&text) {
+        if TOKEN_TYPES.contains(&text) {
             return Ok(Self(format!("urn:ietf:params:oauth:token-type:{text}")));
         }
         if text.contains(':') && text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Ok(Self(text.to_owned()));
         }
-        let help = match did_you_mean(text, WORDS) {
+        let help = match did_you_mean(text, TOKEN_TYPES) {
             Some(word) => format!("did you mean \"{word}\"?"),
-            None => format!("write one of {}, or a URI", WORDS.map(|word| format!("\"{word}\"")).join(", ")),
+            None => {
+                format!("write one of {}, or a URI", TOKEN_TYPES.map(|word| format!("\"{word}\"")).join(", "))
+            }
         };
         Err(Fault::new(Code::BadChoice, format!("cannot be \"{}\"", text.escape_debug())).help(help))
     }
@@ -110,6 +115,7 @@ impl FromText for RedirectPath {
 
 impl FromText for PathBuf {
     const WHAT: &str = "a path in quotes";
+    const IS_A_PATH: bool = true;
 
     fn from_text(text: &str) -> Result<Self, Fault> {
         if text.is_empty() || text.ends_with('/') || text.contains(char::is_control) {
@@ -119,24 +125,25 @@ impl FromText for PathBuf {
     }
 }
 
+/// What these say decides how a message is framed and carried, which is the proxy's business.
+pub(super) const FRAMING: [HeaderName; 10] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::EXPECT,
+    header::HOST,
+    HeaderName::from_static("keep-alive"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::VIA,
+];
+
 /// `header`.
 impl FromText for HeaderName {
     const WHAT: &str = "the name of a header such as \"Authorization\", in quotes";
 
     fn from_text(text: &str) -> Result<Self, Fault> {
-        /// What these say decides how a message is framed and carried, which is the proxy's business.
-        const FRAMING: [HeaderName; 10] = [
-            header::CONNECTION,
-            header::CONTENT_LENGTH,
-            header::EXPECT,
-            header::HOST,
-            HeaderName::from_static("keep-alive"),
-            header::TE,
-            header::TRAILER,
-            header::TRANSFER_ENCODING,
-            header::UPGRADE,
-            header::VIA,
-        ];
         let name = Self::from_bytes(text.as_bytes())
             .map_err(|_| Fault::new(Code::BadHeader, "is not a name that a header may have"))?;
         if FRAMING.contains(&name) {

@@ -25,6 +25,19 @@ pub(super) struct Written {
     pub(super) limits: Limits,
     pub(super) log: Log,
     pub(super) listen_tls: ListenTls,
+    /// The same once more, word for word and in the order of the file: for showing it.
+    pub(super) said: Vec<Said>,
+}
+
+/// One value, and the heading that it stands below.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Said {
+    /// As in `oauth` or `grant.crm`; routes are told apart by `place`.
+    pub(super) section: String,
+    /// Which `[[route]]`.
+    pub(super) place: usize,
+    pub(super) name: String,
+    pub(super) item: Item,
 }
 
 /// One `[[route]]`.
@@ -56,7 +69,10 @@ impl Written {
                 "grant" => written.read_grants(item, report),
                 "route" => written.read_routes(item, report),
                 section if written.section(section).is_some() => written.read_section(name, item, report),
-                _ => take(&mut [&mut written.root, &mut written.carriage], "", name, item, report),
+                _ => {
+                    written.say("", 0, name, item);
+                    take(&mut [&mut written.root, &mut written.carriage], "", name, item, report);
+                }
             }
         }
         written
@@ -66,18 +82,31 @@ impl Written {
     pub(super) fn overlay(&mut self, key: &Key, item: &Item, report: &mut Report) {
         let name = Name { text: key.name.to_owned(), place: item.place.clone() };
         match key.section {
-            "" => take(&mut [&mut self.root, &mut self.carriage], "", &name, item, report),
+            "" => {
+                self.say("", 0, &name, item);
+                take(&mut [&mut self.root, &mut self.carriage], "", &name, item, report);
+            }
             "oauth" => {
                 if let Some(written) = self.default_grant(item, report) {
                     take(&mut [&mut written.grant], "oauth", &name, item, report);
+                    let section = written.section.clone();
+                    self.say(&section, 0, &name, item);
                 }
             }
             section => {
+                self.say(section, 0, &name, item);
                 if let Some(group) = self.section(section) {
                     take(&mut [group], section, &name, item, report);
                 }
             }
         }
+    }
+
+    /// Notes what was written, in the place of what was said before.
+    fn say(&mut self, section: &str, place: usize, name: &Name, item: &Item) {
+        let (section, name) = (section.to_owned(), name.text.clone());
+        self.said.retain(|said| (&said.section, said.place, &said.name) != (&section, place, &name));
+        self.said.push(Said { section, place, name, item: item.clone() });
     }
 
     fn section(&mut self, name: &str) -> Option<&mut dyn Group> {
@@ -102,6 +131,8 @@ impl Written {
         for (key, value) in table(item, report) {
             take(&mut [&mut *group], &name.text, key, value, report);
         }
+        let Form::Table(entries) = &item.form else { return };
+        entries.iter().for_each(|(key, value)| self.say(&name.text, 0, key, value));
     }
 
     fn read_grants(&mut self, item: &Item, report: &mut Report) {
@@ -131,6 +162,7 @@ impl Written {
         let mut grant = Grant::default();
         for (key, value) in table(item, report) {
             take(&mut [&mut grant], &item.key, key, value, report);
+            self.say(&item.key, 0, key, value);
         }
         let written = WrittenGrant { place: name.place.clone(), section: item.key.clone(), grant };
         self.grants.insert(grant_name, written);
@@ -142,10 +174,11 @@ impl Written {
             let problem = item.wrong_type("a list of tables");
             return report.error(problem.help("write [[route]], with two brackets, above each route"));
         };
-        for item in routes {
+        for (place, item) in routes.iter().enumerate() {
             let (mut route, mut carriage) = (Route::default(), Carriage::default());
             for (key, value) in table(item, report) {
                 take(&mut [&mut route, &mut carriage], "route", key, value, report);
+                self.say("route", place, key, value);
             }
             self.routes.push(WrittenRoute { place: item.place.clone(), route, carriage });
         }

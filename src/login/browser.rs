@@ -1,7 +1,7 @@
 //! Signing in with a browser: it goes to the authorization endpoint, and comes back to this machine with a code.
 
 use super::callback::Expected;
-use super::listener::{Listener, Port};
+use super::listener::{Listener, Port, redirect_uri};
 use super::probe::{self, Cause, Refusal, Verdict};
 use super::request::{Carriage, CodeGrant};
 use super::{Arrived, Code, LoginError, Outcome, Way, Wish};
@@ -10,6 +10,9 @@ use crate::secret::AuthorizationCode;
 
 /// A port to propose where one has to stay the same; above what most systems give out by themselves (RFC 6335 §6).
 const PROPOSED: u16 = 8976;
+
+/// A port as good as any other, from those that systems give out (RFC 6335 §6).
+const ANY: u16 = 52_619;
 
 impl Way<'_> {
     pub(super) async fn by_browser(&self) -> Result<Arrived, LoginError> {
@@ -40,6 +43,16 @@ impl Way<'_> {
                 Err(error)
             }
         }
+    }
+
+    /// Asks about the redirect URI that a sign-in would name, with the configured port or any: a server that takes every
+    /// port takes this one, and one that compares to the letter hardly has it registered.
+    pub(super) async fn asks_beforehand(&self) -> Result<String, LoginError> {
+        let sign_in = &self.login.params.sign_in;
+        let port = if sign_in.redirect_port == 0 { ANY } else { sign_in.redirect_port };
+        let redirect_uri = redirect_uri(port, &sign_in.redirect_path);
+        self.probe(&redirect_uri).await?;
+        Ok(redirect_uri)
     }
 
     async fn returned(&self, listener: &mut Listener) -> Result<AuthorizationCode, LoginError> {

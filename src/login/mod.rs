@@ -133,14 +133,22 @@ impl Login<'_> {
         kept.map(drop)
     }
 
+    /// Asks the authorization endpoint what it thinks of a sign-in with a browser, and nobody to sign in: the redirect URI
+    /// that it was asked about, or `None` where there is no such endpoint. What it leaves unclear the person is told.
+    ///
+    /// # Errors
+    /// Why it would take none.
+    pub async fn is_taken(&self) -> Result<Option<String>, LoginError> {
+        let way = self.way().await?;
+        if way.known.metadata.endpoints.authorization.is_none() {
+            return Ok(None);
+        }
+        way.asks_beforehand().await.map(Some)
+    }
+
     async fn begin(&self) -> Result<(Way<'_>, Arrived), LoginError> {
+        let way = self.way().await?;
         let params = self.params;
-        let known = self.endpoint.know().await?;
-        let metadata = &known.metadata;
-        let provider = Provider::of(params.server.identity(), metadata);
-        let scopes = provider.scopes(&params.scopes, metadata);
-        let attempt = Attempt::new(params, provider, scopes)?;
-        let way = Way { login: self, known, attempt, watch: Stopwatch::start() };
         self.person.tell(&format!(
             "Signing in to {} as client {}",
             params.server.identity(),
@@ -148,6 +156,16 @@ impl Login<'_> {
         ));
         let arrived = if way.goes_by_device()? { way.by_device().await? } else { way.by_browser().await? };
         Ok((way, arrived))
+    }
+
+    async fn way(&self) -> Result<Way<'_>, LoginError> {
+        let params = self.params;
+        let known = self.endpoint.know().await?;
+        let metadata = &known.metadata;
+        let provider = Provider::of(params.server.identity(), metadata);
+        let scopes = provider.scopes(&params.scopes, metadata);
+        let attempt = Attempt::new(params, provider, scopes)?;
+        Ok(Way { login: self, known, attempt, watch: Stopwatch::start() })
     }
 }
 

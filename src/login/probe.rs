@@ -100,8 +100,9 @@ fn refusal(text: &str) -> Option<Refusal> {
 }
 
 /// The words of RFC 6749 §4.1.2.1 and of what builds on it that say that something is wrong with a request.
-const OAUTH: [&str; 10] = [
+const OAUTH: [&str; 11] = [
     "invalid_request",
+    "invalid_redirect_uri",
     "unauthorized_client",
     "access_denied",
     "unsupported_response_type",
@@ -153,8 +154,16 @@ fn page(text: &str) -> Option<ServerError> {
         .iter()
         .find(known)
         .map_or("a page", |word| word.trim_matches(|c: char| !c.is_ascii_alphanumeric()));
-    let text = printable(&words.join(" "));
+    let text = printable(&unescaped(&words.join(" ")));
     (!text.is_empty()).then(|| ServerError { error: error.to_owned(), description: Some(text) })
+}
+
+/// Characters that pages write in another way, so far as refusals have them.
+fn unescaped(text: &str) -> String {
+    let rows =
+        [("&#39;", "'"), ("&#x27;", "'"), ("&quot;", "\""), ("&lt;", "<"), ("&gt;", ">"), ("&nbsp;", " ")];
+    let text = rows.into_iter().fold(text.to_owned(), |text, (written, meant)| text.replace(written, meant));
+    text.replace("&amp;", "&") // last, for it may write any of those
 }
 
 /// Entra's codes for what concerns us here (AADSTS).
@@ -228,6 +237,13 @@ mod tests {
         }
         let Verdict::Refused(refusal) = answered(400, None, keycloak) else { panic!() };
         assert_eq!(refusal.said.to_string(), "`a page` (We are sorry... Invalid parameter: redirect_uri)");
+        let page = "<body><h1>oops!</h1><pre><strong>error</strong>: invalid_redirect_uri</pre>\
+                    <pre>did not match any of the client&#39;s &amp;lt;</pre></body>";
+        let Verdict::Refused(refusal) = answered(400, None, page) else { panic!() };
+        assert_eq!(
+            refusal.said.to_string(),
+            "`invalid_redirect_uri` (oops! error : invalid_redirect_uri did not match any of the client's &lt;)"
+        );
     }
 
     #[test]

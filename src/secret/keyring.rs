@@ -38,9 +38,44 @@ impl Entry {
     /// A sentence that names the entry.
     pub fn read(&self) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
         let entry = self.clone();
-        let read = TURN.ask(PATIENCE, move || platform::read(&entry));
-        let late = || format!("did not answer within {} s; is it locked?", PATIENCE.as_secs());
-        read.unwrap_or_else(|| Err(late())).map_err(|why| format!("{self} cannot be read: the keyring {why}"))
+        self.ask("read", move || platform::read(&entry))
+    }
+
+    /// Replaces what it holds. Blocking, for a while at most; one that took longer may still be done after that, and keeps
+    /// `until_done` as long, so that whoever waits for that comes after it.
+    ///
+    /// # Errors
+    /// A sentence that names the entry.
+    pub fn write(&self, bytes: Zeroizing<Vec<u8>>, until_done: impl Send + 'static) -> Result<(), String> {
+        let entry = self.clone();
+        self.ask("written", move || {
+            let _kept = until_done;
+            platform::write(&entry, &bytes)
+        })
+    }
+
+    /// Removes it, if it is there; as [`Entry::write`] otherwise.
+    ///
+    /// # Errors
+    /// A sentence that names the entry.
+    pub fn remove(&self, until_done: impl Send + 'static) -> Result<(), String> {
+        let entry = self.clone();
+        self.ask("removed", move || {
+            let _kept = until_done;
+            platform::remove(&entry)
+        })
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        done: &str,
+        work: impl FnOnce() -> Result<T, String> + Send + 'static,
+    ) -> Result<T, String> {
+        let late = || format!("did not answer within {} s; if it is locked, unlock it", PATIENCE.as_secs());
+        let asked = TURN.ask(PATIENCE, work);
+        asked
+            .unwrap_or_else(|| Err(late()))
+            .map_err(|why| format!("{self} cannot be {done}: the keyring {why}"))
     }
 }
 
@@ -111,14 +146,29 @@ mod platform {
 
     use super::Entry;
 
-    /// By a session of its own: an earlier one ends when the keyring's program is started anew.
-    pub(super) fn read(Entry { service, name }: &Entry) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
-        let store = Store::new().map_err(|error| format!("is not there: {}", told(error)))?;
-        match store.build(service, name, None).and_then(|entry| entry.get_secret()) {
+    pub(super) fn read(entry: &Entry) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
+        match open(entry)?.get_secret() {
             Ok(bytes) => Ok(Some(Zeroizing::new(bytes))),
             Err(Error::NoEntry) => Ok(None),
             Err(error) => Err(told(error)),
         }
+    }
+
+    pub(super) fn write(entry: &Entry, bytes: &[u8]) -> Result<(), String> {
+        open(entry)?.set_secret(bytes).map_err(told)
+    }
+
+    pub(super) fn remove(entry: &Entry) -> Result<(), String> {
+        match open(entry)?.delete_credential() {
+            Ok(()) | Err(Error::NoEntry) => Ok(()),
+            Err(error) => Err(told(error)),
+        }
+    }
+
+    /// By a session of its own: an earlier one ends when the keyring's program is started anew.
+    fn open(Entry { service, name }: &Entry) -> Result<keyring_core::Entry, String> {
+        let store = Store::new().map_err(|error| format!("is not there: {}", told(error)))?;
+        store.build(service, name, None).map_err(told)
     }
 
     /// Without the bytes that some of these carry.
@@ -128,6 +178,7 @@ mod platform {
             Error::BadDataFormat(..) | Error::BadEncoding(_) => {
                 "holds it in a form of another program's".to_owned()
             }
+            Error::NoStorageAccess(cause) => format!("is locked ({cause}): unlock it"),
             other => format!("says: {other}"),
         }
     }
@@ -139,8 +190,18 @@ mod platform {
 
     use super::Entry;
 
+    const ABSENT: &str = "is not built in: build bearerd with `--features keyring`";
+
     pub(super) fn read(_: &Entry) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
-        Err("is not built in: build bearerd with `--features keyring`".to_owned())
+        Err(ABSENT.to_owned())
+    }
+
+    pub(super) fn write(_: &Entry, _: &[u8]) -> Result<(), String> {
+        Err(ABSENT.to_owned())
+    }
+
+    pub(super) fn remove(_: &Entry) -> Result<(), String> {
+        Err(ABSENT.to_owned())
     }
 }
 
@@ -174,7 +235,13 @@ mod tests {
     #[test]
     #[cfg_attr(feature = "keyring", ignore = "asks this machine's keyring")]
     fn a_program_without_the_keyring_says_how_to_get_one_with_it() {
-        let told = Entry::parse("bearerd/name").unwrap().read().unwrap_err();
-        assert!(told.contains("bearerd/name") && told.contains("--features keyring"), "{told}");
+        let entry = Entry::parse("bearerd/name").unwrap();
+        let told = [
+            entry.read().unwrap_err(),
+            entry.write(Zeroizing::new(b"x".to_vec()), ()).unwrap_err(),
+            entry.remove(()).unwrap_err(),
+        ];
+        let says = |told: &String| told.contains("bearerd/name") && told.contains("--features keyring");
+        assert!(told.iter().all(says), "{told:?}");
     }
 }

@@ -2,6 +2,8 @@
 
 pub mod erase;
 mod file;
+mod held;
+mod keyring;
 pub mod memory;
 pub(crate) mod record;
 #[cfg(test)]
@@ -22,6 +24,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use self::file::{is_at, sync_folder};
+
+/// No record is larger, however it is written.
+pub const LARGEST: u64 = file::LARGEST;
 use crate::clock::Moment;
 use crate::secret::{AccessTokenText, DpopKey, Fingerprint, RefreshToken, Secret};
 use crate::token::GrantName;
@@ -48,6 +53,13 @@ pub enum Params {
         /// `encryption_key`: the first one seals records, each of them opens. Without any, records rest as they are.
         encryption_keys: Vec<Secret>,
     },
+    /// `kind = "keyring"`: an entry of the desktop's keyring for each grant.
+    Keyring {
+        /// Where the default grant's record would be as a file: there rests a mark, and the lock beside it.
+        path: PathBuf,
+        /// As with a file, for the lock's sake.
+        allow_network_fs: bool,
+    },
     /// `kind = "memory"`: nothing survives a restart.
     Memory,
 }
@@ -58,6 +70,7 @@ impl Params {
     pub fn place(&self) -> String {
         match self {
             Self::File { path, .. } => path.display().to_string(),
+            Self::Keyring { path, .. } => format!("the keyring, for {}", path.display()),
             Self::Memory => "memory".to_owned(),
         }
     }
@@ -71,6 +84,9 @@ pub fn open(params: &Params, grant: &GrantName) -> Result<Arc<dyn Store>, StoreE
     match params {
         Params::File { path, allow_network_fs, encryption_keys } => {
             Ok(Arc::new(file::FileStore::new(path, grant, *allow_network_fs, encryption_keys)?))
+        }
+        Params::Keyring { path, allow_network_fs } => {
+            Ok(Arc::new(keyring::KeyringStore::new(path, grant, *allow_network_fs)?))
         }
         Params::Memory => Ok(Arc::new(memory::MemoryStore::default())),
     }
@@ -209,6 +225,14 @@ impl Record {
     }
 }
 
+impl Record {
+    /// Whether anything in it is to be kept from others.
+    #[must_use]
+    pub fn holds_a_secret(&self) -> bool {
+        self.refresh_token.is_some() || self.access_token.is_some() || self.dpop_key.is_some()
+    }
+}
+
 /// An access token at rest, with what is needed to tell whether it is still good (DESIGN §4).
 #[derive(Clone, Debug, PartialEq)]
 pub struct SavedToken {
@@ -290,6 +314,11 @@ pub enum StoreError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The keyring did not do what it was asked.
+    Keyring {
+        /// A sentence: which entry, what was asked, and what to do.
+        why: String,
+    },
     /// The place must not be used: links, owners, modes; says why.
     Refused {
         /// The record's place.
@@ -314,6 +343,7 @@ impl fmt::Display for StoreError {
                 write!(f, "{place} is not a record of bearerd's ({why}), and was left where it is")
             }
             Self::Io { doing, source } => write!(f, "cannot {doing}: {source}"),
+            Self::Keyring { why } => f.write_str(why),
             Self::Refused { place, why } => write!(f, "{place} cannot be the store: {why}"),
         }
     }

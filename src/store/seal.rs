@@ -138,6 +138,11 @@ struct Head {
     sealed: Option<serde::de::IgnoredAny>,
 }
 
+/// Whether what rests is sealed.
+pub(super) fn is_sealed(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<Head>(bytes).is_ok_and(|head| head.sealed.is_some())
+}
+
 impl Keys {
     /// The record's bytes at rest; the buffer is wiped when dropped.
     pub(super) fn encode(&self, record: &Record) -> io::Result<Zeroizing<Vec<u8>>> {
@@ -163,9 +168,7 @@ impl Keys {
     /// What seals this record, if anything does: what an export has left holds no secret, and is to be known for what it is
     /// without a key.
     fn sealing(&self, record: &Record) -> Option<&Key> {
-        let Record { refresh_token, access_token, dpop_key, exported, .. } = record;
-        let has_secret = refresh_token.is_some() || access_token.is_some() || dpop_key.is_some();
-        self.keys.first().filter(|_| has_secret || exported.is_none())
+        self.keys.first().filter(|_| record.holds_a_secret() || record.exported.is_none())
     }
 
     /// Whether what rests is sealed otherwise than it would be if it were written now.

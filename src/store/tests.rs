@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::keyring::tests::Desktop;
 use super::sample::{intent, record};
 use super::seal::tests::key;
 use super::{Params, Record, Store, StoreError, Txn, open};
@@ -10,17 +11,32 @@ use crate::token::GrantName;
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// A store of each kind, and how to open it once more; the folder lasts as long as the test.
-fn each_kind() -> Vec<(tempfile::TempDir, Params, Arc<dyn Store>)> {
+/// Opens the store once more, as another process does; the one in memory can only be shared.
+type Opens = Box<dyn Fn() -> Arc<dyn Store>>;
+
+/// A store of each kind; the folder lasts as long as the test.
+fn each_kind() -> Vec<(tempfile::TempDir, Opens, Arc<dyn Store>)> {
     let in_file = |encryption_keys| {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
-        (folder, Params::File { path, allow_network_fs: false, encryption_keys })
+        let params = Params::File { path, allow_network_fs: false, encryption_keys };
+        let opens = move || open(&params, &GrantName::new("default")).unwrap();
+        (folder, Box::new(opens) as Opens)
     };
-    let kinds = [in_file(Vec::new()), in_file(vec![key(1)]), (tempfile::tempdir().unwrap(), Params::Memory)];
-    let opened = |(folder, params): (_, Params)| {
-        let store = open(&params, &GrantName::new("default")).unwrap();
-        (folder, params, store)
+    let in_keyring = || {
+        let folder = tempfile::tempdir().unwrap();
+        let (desktop, path) = (Desktop::default(), folder.path().join("state.json"));
+        let opens = move || Arc::new(desktop.store(&path)) as Arc<dyn Store>;
+        (folder, Box::new(opens) as Opens)
+    };
+    let in_memory = || {
+        let store = open(&Params::Memory, &GrantName::new("default")).unwrap();
+        (tempfile::tempdir().unwrap(), Box::new(move || Arc::clone(&store)) as Opens)
+    };
+    let kinds = [in_file(Vec::new()), in_file(vec![key(1)]), in_keyring(), in_memory()];
+    let opened = |(folder, opens): (_, Opens)| {
+        let store = opens();
+        (folder, opens, store)
     };
     kinds.into_iter().map(opened).collect()
 }
@@ -157,14 +173,10 @@ async fn a_probe_changes_nothing() {
 async fn no_update_is_lost_when_many_want_the_lock() {
     const HOLDERS: u64 = 8;
     const TURNS: u64 = 50;
-    for (_folder, params, store) in each_kind() {
+    for (_folder, opens, store) in each_kind() {
         rest(&store, record(0)).await;
         let holders = (0..HOLDERS).map(|_| {
-            // Each with a store of its own, as processes have; the one in memory can only be shared.
-            let store = match &params {
-                Params::Memory => Arc::clone(&store),
-                in_file => open(in_file, &GrantName::new("default")).unwrap(),
-            };
+            let store = opens();
             tokio::spawn(async move {
                 for _ in 0..TURNS {
                     let mut txn = store.begin(LONG * 5).await.unwrap();

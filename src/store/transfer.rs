@@ -73,6 +73,7 @@ pub fn decode(bytes: &[u8]) -> Result<Export, String> {
         Unreadable::Damaged(why) => format!("it is no whole export: {why}"),
         Unreadable::Newer(version) => format!("it is of form {version}, written by a newer bearerd"),
         Unreadable::Sealed(why) => why,
+        Unreadable::InKeyring(_) => "it only says where a record rests".to_owned(),
     };
     let head: Head = serde_json::from_slice(bytes).map_err(|error| told(record::damaged(error)))?;
     match head {
@@ -308,7 +309,10 @@ mod tests {
         settle(&mut txn, sample::full(7), Some(Fingerprint::of("configured"))).await.unwrap();
         let rests = store.peek().await.unwrap().unwrap();
         let seeds = ["here", "seed", "configured"].map(Fingerprint::of).to_vec();
-        assert_eq!(rests, Record { generation: 41, seeds, exported: None, ..sample::full(7) });
+        assert_eq!(
+            rests,
+            Record { generation: 41, seeds, exported: None, signed_out: None, ..sample::full(7) }
+        );
         assert!(rests_already(&rests, &sample::full(7)) && !is_alive_beside(&rests, &sample::full(7)));
     }
 }

@@ -1,6 +1,6 @@
 //! Authorization servers and upstreams that are not what the configuration believes.
 
-use super::{Setup, strict};
+use super::{RETURN, Setup, strict};
 use crate::support::authorization_server::{AuthorizationServer, Client, Fault};
 use crate::support::certificates::Authority;
 
@@ -59,7 +59,7 @@ async fn a_port_that_refuses_and_an_upstream_that_is_down_are_told_apart() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unknown_client_and_a_wrong_secret_are_refused_without_a_token_request() {
-    let secretive = Client::confidential("secretive", "s3cret-of-the-client");
+    let secretive = Client::confidential("secretive", "s3cret-of-the-client").redirects_to(RETURN);
     let setup = Setup::of(strict().client(secretive));
     let setup = setup.with("\"billing\"", "\"unknown\"");
     setup.fails(78, "client_rejected", "refused the client: `invalid_client`").await;
@@ -114,4 +114,23 @@ async fn a_clock_that_is_off_is_told_with_whose_it_is() {
     found.tells("warning", "clock_wrong", " ahead of this machine's");
     setup.server.set_clock(0);
     setup.checked().await.tells("good", "clock", "agree to");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redirect_uri_that_is_not_registered_is_told_with_what_to_register() {
+    let registered = Client::public("billing").redirects_to("http://127.0.0.1:8976/callback");
+    let setup = Setup::of(AuthorizationServer::authgear().client(registered));
+    let found = setup.checked().await;
+    assert_eq!(found.code, Some(0), "who brings a refresh token need not sign in: {}", found.text());
+    found.tells("warning", "redirect_uri_refused", "redirect URI is not allowed");
+
+    let setup = setup.with("refresh_token = { file = \"seed\" }\n", "");
+    let found = setup.fails(78, "redirect_uri_refused", "write redirect_port = 8976").await;
+    found.tells("warning", "no_grant", "bearerd login");
+    let setup = setup.with("timeout", "redirect_port = 8976\ntimeout");
+    let found = setup.checked().await;
+    assert_eq!(found.code, Some(0), "{}", found.text());
+    found.tells("good", "redirect_uri", "lets a browser return to http://127.0.0.1:8976/callback");
+    let setup = setup.with("\"billing\"", "\"unknown\"");
+    setup.fails(78, "client_refused", "does not take client `unknown`").await;
 }

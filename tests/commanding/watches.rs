@@ -1,12 +1,15 @@
 //! `bearerd status` and `bearerd wait`: what they wait for, and what they make of it.
 
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
+use bearerd::config::{Config, Sources};
 use rustix::process::Signal;
 
 use super::{Place, strict};
 use crate::support::in_time;
-use crate::support::process::Process;
+use crate::support::process::{Home, Process};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wait_waits_for_a_program_that_comes_later_and_for_its_token() {
@@ -43,6 +46,50 @@ async fn wait_tells_a_sign_in_that_is_needed_by_77() {
     assert_eq!(place.said(&["status", "nobody"]).await.0, Some(78));
     assert_eq!(place.said(&["status", "default"]).await.0, Some(0));
     drop(bearerd);
+}
+
+/// Answers each request at the home's admin socket with the next of these states, and with the last for ever.
+fn answers(home: &Home, states: &'static [&'static str]) {
+    let file = Some(home.path().join("proxy.toml"));
+    let config = Config::load(&Sources { file, ..Sources::default() }).unwrap().config;
+    let identity = bearerd::admin::identity(&config);
+    let listener = UnixListener::bind(home.path().join("admin.sock")).unwrap();
+    std::thread::spawn(move || {
+        for (at, stream) in listener.incoming().enumerate() {
+            let mut stream = stream.unwrap();
+            let _head = stream.read(&mut [0; 4096]).unwrap();
+            let state = states.get(at).or(states.last()).unwrap();
+            let grants = serde_json::json!([{ "name": "default", "state": state, "used": true }]);
+            let body = serde_json::json!({ "config": { "identity": identity }, "grants": grants });
+            write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{body}").unwrap();
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watch_prints_no_line_for_a_look_that_shows_the_same() {
+    let place = Place::of(strict(600));
+    answers(&place.home, &["active", "active", "active", "degraded", "degraded", "unavailable"]);
+    for json in [false, true] {
+        let words = if json { &["status", "--watch", "--json"][..] } else { &["status", "--watch"][..] };
+        if json {
+            std::fs::remove_file(place.home.path().join("admin.sock")).unwrap();
+            answers(&place.home, &["active", "active", "active", "degraded", "degraded", "unavailable"]);
+        }
+        let watching = Process::spawn(place.home.bearerd().args(words));
+        let seen = async {
+            while !watching.output().contains("unavailable") {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        Box::pin(in_time("the last state", seen)).await;
+        let output = watching.output();
+        assert_eq!(output.lines().count(), 3, "{output}");
+        if json {
+            let last: serde_json::Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();
+            assert_eq!(last["grants"][0]["state"], "unavailable");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

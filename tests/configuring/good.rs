@@ -292,6 +292,14 @@ fn relative_paths_are_relative_to_the_file_and_those_of_the_environment_are_not(
     );
 }
 
+#[cfg(feature = "keyring")]
+#[test]
+fn a_record_in_the_keyring_has_a_place_on_the_disk_too() {
+    let env = [("BEARERD_STORE_KIND", "keyring"), ("BEARERD_STORE_PATH", "/state/here.json")];
+    let (path, allow_network_fs) = (PathBuf::from("/state/here.json"), false);
+    assert_eq!(good("local", &env).config.store, store::Params::Keyring { path, allow_network_fs });
+}
+
 #[test]
 fn a_grant_that_no_route_uses_is_a_warning() {
     let env = [("CREDENTIALS_DIRECTORY", "/run/credentials"), ("BEARERD_UPSTREAM", "https://h")];

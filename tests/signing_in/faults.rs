@@ -267,7 +267,7 @@ async fn a_code_whose_answer_is_lost_is_not_redeemed_again() {
 
 #[tokio::test]
 async fn a_device_waits_through_what_passes_and_asks_less_often_when_told_to() {
-    let server = AuthorizationServer::strict().device(LONG, Duration::ZERO);
+    let server = AuthorizationServer::strict().device(LONG, Duration::from_secs(1));
     let server = server.client(Client::public("app")).start();
     server.person(Person::Reads);
     server.fault_once(Fault::Reset, Phase::BeforeProcessing);

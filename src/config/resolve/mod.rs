@@ -17,7 +17,7 @@ use super::reference::{SecretReference, looks_like_a_variable};
 use super::value::{Placed, Workers};
 use super::written::Written;
 use crate::grant::Secret;
-use crate::secret::ClientSecret;
+use crate::secret::{ClientSecret, KEYRING_IS_BUILT_IN};
 use crate::{proxy, store, telemetry, tls};
 
 /// What the parts need beside their own keys.
@@ -50,6 +50,7 @@ pub(super) fn resolve(written: Written, context: &mut Context<'_>) -> Config {
         limits,
         log,
         listen_tls,
+        said: _,
     } = written;
     let keys::ListenTls { faulty: _ } = listen_tls;
     let keys::Root { listen, upstream: _, workers, via, drain_delay, shutdown_grace, faulty: _ } = root;
@@ -184,26 +185,40 @@ fn resolve_tls(written: keys::Tls, context: &mut Context<'_>) -> tls::Params {
 
 fn resolve_store(written: keys::Store, context: &mut Context<'_>) -> store::Params {
     let keys::Store { kind, path, allow_network_fs, encryption_key, faulty: _ } = written;
-    if or(kind, StoreKind::File) == StoreKind::Memory {
-        let path = path.map(|path| ("path", path.place));
-        let network =
-            allow_network_fs.filter(|allow| allow.value).map(|allow| ("allow_network_fs", allow.place));
-        let key = encryption_key.map(|key| ("encryption_key", key.place));
-        for (key, place) in path.into_iter().chain(network).chain(key) {
-            let title = format!("`store.{key}` is of no use with `store.kind` = \"memory\"");
-            let problem = Problem::new(Code::Contradiction, &place, title);
-            context.report.error(problem.help("remove one of the two"));
-        }
+    let of_path = path.as_ref().map(|path| ("path", path.place.clone()));
+    let of_network = allow_network_fs.as_ref().filter(|allow| allow.value);
+    let of_network = of_network.map(|allow| ("allow_network_fs", allow.place.clone()));
+    let of_key = encryption_key.as_ref().map(|key| ("encryption_key", key.place.clone()));
+    let is = |one| kind.as_ref().is_some_and(|kind| kind.value == one);
+    if is(StoreKind::Memory) {
+        of_no_use("memory", [of_path, of_network, of_key], context.report);
         return store::Params::Memory;
     }
     let path = match path {
         Some(path) => context.path(path),
         None => default_state_folder(context.env, context.root).join("state.json"),
     };
+    let allow_network_fs = or(allow_network_fs, false);
+    if is(StoreKind::Keyring) {
+        of_no_use("keyring", [of_key], context.report);
+        if let (false, Some(kind)) = (KEYRING_IS_BUILT_IN, kind) {
+            let title = "`store.kind` is \"keyring\", and this bearerd was built without one";
+            let problem = Problem::new(Code::NotBuiltIn, &kind.place, title);
+            context.report.error(problem.help("build it with `--features keyring`, or write \"file\""));
+        }
+        return store::Params::Keyring { path, allow_network_fs };
+    }
     let references = encryption_key.map(|keys| keys.value.0).unwrap_or_default();
     let encryption_keys =
         references.iter().filter_map(|key| context.secret("store.encryption_key", key)).collect();
-    store::Params::File { path, allow_network_fs: or(allow_network_fs, false), encryption_keys }
+    store::Params::File { path, allow_network_fs, encryption_keys }
+}
+
+fn of_no_use<const N: usize>(kind: &str, keys: [Option<(&'static str, Place)>; N], report: &mut Report) {
+    for (key, place) in keys.into_iter().flatten() {
+        let title = format!("`store.{key}` is of no use with `store.kind` = \"{kind}\"");
+        report.error(Problem::new(Code::Contradiction, &place, title).help("remove one of the two"));
+    }
 }
 
 /// systemd's folder, else the user's, else the system's (XDG Base Directory: only absolute paths count).

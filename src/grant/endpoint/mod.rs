@@ -293,7 +293,7 @@ fn discovery_refused(issuer: &str, answer: &Answer) -> RefreshError {
 }
 
 /// The longest answer that is read (R27).
-const LARGEST_ANSWER: usize = 1024 * 1024;
+pub(crate) const LARGEST_ANSWER: usize = 1024 * 1024;
 
 /// Bounds of the parts of one exchange; `timeout` bounds the whole (R27).
 const CONNECT: Duration = Duration::from_secs(5);

@@ -1,5 +1,7 @@
 //! The key that a grant's tokens are bound to (RFC 9449): made or brought once, and kept with the refresh token.
 
+use std::sync::Arc;
+
 use super::super::error::{Class, Code, RefreshError};
 use super::Refresher;
 use crate::dpop::ProofKey;
@@ -7,9 +9,25 @@ use crate::jose::{KeyError, SigningKey};
 use crate::secret::{DpopKey, Fingerprint, RefreshToken};
 use crate::store::Record;
 
+/// The key that was used last, as it was read: that takes its time, and it seldom changes.
+#[derive(Default)]
+pub(super) struct Ready(Option<(DpopKey, Arc<ProofKey>)>);
+
+impl Ready {
+    /// The key of this text, ready to sign.
+    pub(super) fn key(&mut self, text: &DpopKey) -> Result<Arc<ProofKey>, KeyError> {
+        if let Some((_, key)) = self.0.as_ref().filter(|(known, _)| known == text) {
+            return Ok(Arc::clone(key));
+        }
+        let key = Arc::new(ProofKey::new(text)?);
+        self.0 = Some((text.clone(), Arc::clone(&key)));
+        Ok(key)
+    }
+}
+
 impl Refresher {
     /// The record's key, ready to sign; none where tokens are bound to none.
-    pub(super) fn proof_key(&self, record: &Record) -> Result<Option<ProofKey>, RefreshError> {
+    pub(super) fn proof_key(&mut self, record: &Record) -> Result<Option<Arc<ProofKey>>, RefreshError> {
         let key = record.dpop_key.as_ref().filter(|_| self.params.dpop.is_on());
         let unusable = |error| {
             unusable(
@@ -18,7 +36,7 @@ impl Refresher {
                 "Sign in again, or provide a new seed, whose key will be another.",
             )
         };
-        key.map(|key| ProofKey::new(key).map_err(unusable)).transpose()
+        key.map(|key| self.ready.key(key).map_err(unusable)).transpose()
     }
 
     /// Gives a record the key that its tokens are to be bound to, if it has none: the configured one, or a new one. Until
@@ -38,7 +56,7 @@ impl Refresher {
             (Some(wanted), _) => wanted,
             (None, None) => made()?,
         };
-        ProofKey::new(&key).map_err(|error| {
+        self.ready.key(&key).map_err(|error| {
             unusable(
                 "`dpop_key`",
                 error,
@@ -95,4 +113,22 @@ fn is_same(one: &DpopKey, other: &DpopKey) -> bool {
 fn unusable(what: &str, error: KeyError, cure: &str) -> RefreshError {
     let sentence = format!("{what} cannot be used to prove tokens: {error}. {cure}");
     RefreshError::new(Class::Misconfigured, Code::DpopKeyUnusable, sentence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_once_until_it_is_another() {
+        let text = || SigningKey::generate().unwrap();
+        let (one, other) = (text(), text());
+        let mut ready = Ready::default();
+        let first = ready.key(&one).unwrap();
+        assert!(Arc::ptr_eq(&first, &ready.key(&one.clone()).unwrap()));
+        let second = ready.key(&other).unwrap();
+        assert_ne!(first.thumbprint(), second.thumbprint());
+        assert!(ready.key(&DpopKey::new("no key".to_owned())).is_err());
+        assert!(Arc::ptr_eq(&second, &ready.key(&other).unwrap()), "what is no key takes no key's place");
+    }
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use self::desk::Desk;
+use self::key::Ready;
 use self::unsaved::Unsaved;
 use super::endpoint::TokenEndpoint;
 use super::error::{Class, RefreshError};
@@ -25,7 +26,7 @@ use super::status::Board;
 use super::{Flow, Params};
 use crate::clock::{Clock, Moment};
 use crate::dpop::ProofKey;
-use crate::secret::{DpopKey, Fingerprint};
+use crate::secret::Fingerprint;
 use crate::store::{Record, SavedToken, Store};
 use crate::token::{AccessToken, Binding, Publisher};
 
@@ -93,6 +94,8 @@ pub struct Refresher {
     /// When to try next, and why.
     due: Moment,
     cause: &'static str,
+    /// The key that tokens are bound to.
+    ready: Ready,
     /// Failures in a row.
     failures: u32,
     /// What rests in the store, as it was last gone on with.
@@ -171,6 +174,7 @@ impl Refresher {
             unsaved: None,
             due: now,
             cause: "startup",
+            ready: Ready::default(),
             failures: 0,
             resting: None,
             parked_on: None,
@@ -240,9 +244,9 @@ impl Refresher {
     /// expired takes no good one's place.
     fn publish(&mut self, record: &Record, saved: &SavedToken, life: Duration) -> bool {
         let (obtained, expires) = (saved.obtained, saved.expires);
-        let Some(binding) =
-            binding(saved, record.dpop_key.as_ref()).filter(|_| self.params.dpop.takes(saved.bound))
-        else {
+        let key = record.dpop_key.as_ref().filter(|_| saved.bound);
+        let key = key.and_then(|key| self.ready.key(key).ok());
+        let Some(binding) = binding(saved, key).filter(|_| self.params.dpop.takes(saved.bound)) else {
             return false;
         };
         let now = self.clock.now();
@@ -365,11 +369,8 @@ enum Done {
 }
 
 /// What a token needs beside it; none where it is bound to a key that is not there.
-fn binding(saved: &SavedToken, key: Option<&DpopKey>) -> Option<Binding> {
-    if !saved.bound {
-        return Some(Binding::None);
-    }
-    Some(Binding::Dpop(Arc::new(ProofKey::new(key?).ok()?)))
+fn binding(saved: &SavedToken, key: Option<Arc<ProofKey>>) -> Option<Binding> {
+    if saved.bound { key.map(Binding::Dpop) } else { Some(Binding::None) }
 }
 
 /// The record's access token as readers would have it, if it may be used now.
@@ -377,7 +378,8 @@ fn binding(saved: &SavedToken, key: Option<&DpopKey>) -> Option<Binding> {
 pub fn at_rest(record: &Record, now: Moment, boot_id: &str) -> Option<AccessToken> {
     let saved = record.access_token.as_ref()?;
     let (_, expires) = still_good(saved, now, boot_id)?;
-    AccessToken::new(saved.text.clone(), binding(saved, record.dpop_key.as_ref())?, 0, expires).ok()
+    let key = record.dpop_key.as_ref().and_then(|key| ProofKey::new(key).ok()).map(Arc::new);
+    AccessToken::new(saved.text.clone(), binding(saved, key)?, 0, expires).ok()
 }
 
 /// Whether only a person can help.

@@ -57,7 +57,7 @@ impl Refresher {
         }
         self.intend(&mut txn, &record).await?;
         let asked = self.clock.now();
-        match self.endpoint.redeem(&prepared, self.presents(&record), key.as_ref()).await {
+        match self.endpoint.redeem(&prepared, self.presents(&record), key.as_deref()).await {
             Redeemed::NotSent(why) => {
                 self.take_back(txn).await;
                 Err(RefreshError::new(

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::clock::TestClock;
+use crate::dpop::ProofKey;
 use crate::grant::client_auth::Proof;
 use crate::grant::endpoint::{Pending, Prepared, Presents, Redeemed};
 use crate::grant::status::State;

@@ -7,23 +7,21 @@ use super::disk::{Disk, is_at};
 use super::lock::Locked;
 use super::{Doing as _, StoreError, write};
 use crate::clock::Clock;
-use crate::store::Record;
 
-/// Where it is from then on. With something to stand in its place it gets a second name first and loses its own to that
+/// Where it is from then on. With `stand_in` to take its place it gets a second name first and loses its own to that
 /// by a rename, so that at no time the place is empty: whoever found it so would begin with a seed that is used up.
 pub(super) fn set_aside(
     locked: &Locked,
     disk: &Disk,
-    stand_in: Option<&Record>,
+    stand_in: Option<&[u8]>,
 ) -> Result<Option<PathBuf>, StoreError> {
     let path = &locked.files.record;
     let Some(aside) = name_beside(path) else { return Ok(None) };
     let Some(stand_in) = stand_in else { return Ok(fs::rename(path, &aside).ok().map(|()| aside)) };
-    let bytes = locked.keys.encode(stand_in).doing("write", path)?;
     // Where no file can have two names.
     let named = fs::hard_link(path, &aside).or_else(|_| fs::copy(path, &aside).map(drop));
     named.doing("set aside a damaged record as", &aside)?;
-    let replaced = write::replace_anew(locked, disk, &bytes);
+    let replaced = write::replace_anew(locked, disk, stand_in);
     if replaced.is_err() && File::open(&aside).and_then(|set| is_at(&set, path)).unwrap_or(false) {
         // It still rests where it was, and is set aside by whoever begins next.
         let _ = fs::remove_file(&aside);

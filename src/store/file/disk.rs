@@ -38,11 +38,11 @@ pub type Watch = Arc<dyn Fn(Step<'_>) + Send + Sync>;
 
 /// The disk. Outside tests it is nothing but these calls.
 #[derive(Clone, Default)]
-pub(super) struct Disk {
+pub(in crate::store) struct Disk {
     #[cfg(test)]
-    pub(super) faults: Faults,
+    pub(in crate::store) faults: Faults,
     #[cfg(debug_assertions)]
-    pub(super) watch: Option<Watch>,
+    pub(in crate::store) watch: Option<Watch>,
 }
 
 /// Makes renames durable. Some file systems do not offer it, and then keep the order by themselves.

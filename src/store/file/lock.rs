@@ -5,11 +5,15 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::disk::is_at;
 use super::place::{Files, Place};
 use super::read::NOFOLLOW;
 use super::{Doing as _, StoreError};
+use crate::clock::Stopwatch;
+use crate::secret::dice;
+use crate::store::held::blocking;
 use crate::store::seal::Keys;
 
 /// A lock that is held until this is dropped, and the files it stands for.
@@ -22,8 +26,29 @@ pub(super) struct Locked {
     _lock: File,
 }
 
+/// How often the lock is asked for, and how much chance is added so that waiters do not march in step
+/// (R39, engine §8.7).
+const POLL: Duration = Duration::from_millis(50);
+const JITTER: Duration = Duration::from_millis(25);
+
+/// Asks for the lock until it is had or `patience` is over.
+pub(super) async fn take(place: &Arc<Place>, patience: Duration) -> Result<Locked, StoreError> {
+    let waiting = Stopwatch::start();
+    loop {
+        let asked = Arc::clone(place);
+        if let Some(locked) = blocking(move || try_take(&asked)).await? {
+            return Ok(locked);
+        }
+        let left = patience.saturating_sub(waiting.elapsed());
+        if left.is_zero() {
+            return Err(StoreError::Locked { place: place.shown() });
+        }
+        tokio::time::sleep(POLL.saturating_add(JITTER.mul_f64(dice())).min(left)).await;
+    }
+}
+
 /// Takes the lock if nobody has it. Never a POSIX record lock: those go when any descriptor of the file is closed.
-pub(super) fn try_take(place: &Place) -> Result<Option<Locked>, StoreError> {
+fn try_take(place: &Place) -> Result<Option<Locked>, StoreError> {
     // Before the lock: a command that tells a key may take its time.
     let keys = place.keys()?;
     let files = place.settle()?;

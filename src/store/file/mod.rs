@@ -15,6 +15,7 @@
 //! With an `encryption_key` every copy of the record, in whichever of these files, is sealed ([`super::seal`]).
 
 mod aside;
+mod bare;
 mod disk;
 mod inspect;
 mod lock;
@@ -23,30 +24,28 @@ mod probe;
 mod read;
 mod recover;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod write;
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use self::disk::Disk;
+pub(super) use self::bare::{Bare, peek};
+pub(super) use self::disk::Disk;
 #[cfg(debug_assertions)]
 pub use self::disk::{Step, Watch};
 pub(crate) use self::disk::{is_at, sync_folder};
-use self::place::Place;
+pub(super) use self::place::Place;
+pub(super) use self::probe::{PATIENCE as PROBE_PATIENCE, with_cure};
+pub(super) use self::read::{LARGEST, why_unread};
 use self::write::Held;
+use super::held::{HeldTxn, blocking};
 use super::seal::Seal;
-use super::{Intent, Pending, Record, StandIn, Store, StoreError, Txn};
-use crate::clock::Stopwatch;
-use crate::secret::{Secret, dice};
+use super::{Pending, Record, StandIn, Store, StoreError, Txn};
+use crate::secret::Secret;
 use crate::token::GrantName;
-
-/// How often the lock is asked for, and how much chance is added so that waiters do not march in step
-/// (R39, engine §8.7).
-const POLL: Duration = Duration::from_millis(50);
-const JITTER: Duration = Duration::from_millis(25);
 
 /// `kind = "file"`, for one grant.
 pub(super) struct FileStore {
@@ -73,22 +72,6 @@ impl FileStore {
         self.disk.watch = Some(watch);
         self
     }
-
-    /// Asks for the lock until it is had or `patience` is over.
-    async fn lock(&self, patience: Duration) -> Result<lock::Locked, StoreError> {
-        let waiting = Stopwatch::start();
-        loop {
-            let place = Arc::clone(&self.place);
-            if let Some(locked) = blocking(move || lock::try_take(&place)).await? {
-                return Ok(locked);
-            }
-            let left = patience.saturating_sub(waiting.elapsed());
-            if left.is_zero() {
-                return Err(StoreError::Locked { place: self.place.shown() });
-            }
-            tokio::time::sleep(POLL.saturating_add(JITTER.mul_f64(dice())).min(left)).await;
-        }
-    }
 }
 
 impl Store for FileStore {
@@ -102,11 +85,9 @@ impl Store for FileStore {
         stand_in: StandIn,
     ) -> Pending<'_, Result<Box<dyn Txn>, StoreError>> {
         Box::pin(async move {
-            let locked = self.lock(patience).await?;
+            let locked = lock::take(&self.place, patience).await?;
             let disk = self.disk.clone();
-            let held = blocking(move || Held::new(locked, disk, stand_in)).await?;
-            let record = held.resting().cloned();
-            Ok(Box::new(FileTxn { held: Arc::new(Mutex::new(held)), record }) as Box<dyn Txn>)
+            blocking(move || Held::new(locked, disk, stand_in)).await.map(HeldTxn::boxed)
         })
     }
 
@@ -119,7 +100,7 @@ impl Store for FileStore {
     /// be: the kernel takes the lock from the dead, so its holder lives and is saving in this very place.
     fn probe(&self) -> Pending<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            let locked = match self.lock(probe::PATIENCE).await {
+            let locked = match lock::take(&self.place, probe::PATIENCE).await {
                 Ok(locked) => locked,
                 Err(StoreError::Locked { .. }) => {
                     let place = Arc::clone(&self.place);
@@ -145,62 +126,6 @@ impl Store for FileStore {
     }
 }
 
-/// The lock, held, and the record as last known to rest.
-///
-/// `held` is shared with the blocking task that works on the disk: when a caller is dropped half-way, the lock lasts
-/// until the disk has been left in order.
-struct FileTxn {
-    held: Arc<Mutex<Held>>,
-    record: Option<Record>,
-}
-
-impl FileTxn {
-    async fn change(
-        &mut self,
-        work: impl FnOnce(&mut Held) -> Result<(), StoreError> + Send + 'static,
-    ) -> Result<(), StoreError> {
-        let held = Arc::clone(&self.held);
-        self.record = blocking(move || {
-            let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
-            work(&mut held)?;
-            Ok(held.resting().cloned())
-        })
-        .await?;
-        Ok(())
-    }
-}
-
-impl Txn for FileTxn {
-    fn record(&self) -> Option<&Record> {
-        self.record.as_ref()
-    }
-
-    fn intend(&mut self, intent: Intent) -> Pending<'_, Result<(), StoreError>> {
-        Box::pin(self.change(move |held| held.intend(intent)))
-    }
-
-    fn commit(&mut self, record: Record) -> Pending<'_, Result<(), StoreError>> {
-        Box::pin(self.change(move |held| held.commit(record)))
-    }
-
-    fn abandon(self: Box<Self>) -> Pending<'static, Result<(), StoreError>> {
-        let held = self.held;
-        Box::pin(blocking(move || held.lock().unwrap_or_else(PoisonError::into_inner).abandon()))
-    }
-}
-
-/// Does `work` where it may block.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => {
-            Err(StoreError::Io { doing: "work on the store".to_owned(), source: io::Error::other(error) })
-        }
-    }
-}
-
 /// Says what was being done when the system refused.
 trait Doing<T> {
     fn doing(self, what: &str, path: &Path) -> Result<T, StoreError>;
@@ -212,6 +137,6 @@ impl<T> Doing<T> for io::Result<T> {
     }
 }
 
-fn refused(path: &Path, why: impl Into<String>) -> StoreError {
+pub(super) fn refused(path: &Path, why: impl Into<String>) -> StoreError {
     StoreError::Refused { place: path.display().to_string(), why: why.into() }
 }

@@ -15,11 +15,11 @@ const OWN_FOLDER: &str = "bearerd";
 
 /// Where a grant's record is asked to be.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(in crate::store) struct Place {
     folder: PathBuf,
     name: String,
     /// Whether the operator trusts the locks of another machine's file system.
-    pub(super) allow_network_fs: bool,
+    pub(in crate::store) allow_network_fs: bool,
     pub(super) seal: Seal,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct Files {
 
 impl Place {
     /// `path` is the default grant's record; NAME's is `state.NAME.json` beside it.
-    pub(super) fn of(path: &Path, grant: &GrantName) -> Result<Self, StoreError> {
+    pub(in crate::store) fn of(path: &Path, grant: &GrantName) -> Result<Self, StoreError> {
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
             return Err(refused(
                 path,
@@ -63,6 +63,11 @@ impl Place {
     /// What seals and opens the record.
     pub(super) fn keys(&self) -> Result<Arc<Keys>, StoreError> {
         self.seal.keys().map_err(|why| StoreError::Refused { place: self.shown(), why })
+    }
+
+    /// The record's path as it was asked for.
+    pub(in crate::store) fn asked(&self) -> String {
+        self.folder.join(&self.name).display().to_string()
     }
 
     /// The record's path, for people.

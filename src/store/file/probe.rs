@@ -10,7 +10,7 @@ use super::place::Place;
 use super::{Doing as _, StoreError, read, recover, write};
 
 /// How long a probe waits for the lock: one save's time, not a token request's, because the program is starting.
-pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+pub(in crate::store) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Reserves room as an intent does, fills it, and renames it.
 ///
@@ -40,25 +40,31 @@ fn try_out(locked: &Locked, disk: &Disk) -> Result<(), StoreError> {
         }
         _ => None,
     };
-    let found_bytes = found.as_ref().map(|found| &found.bytes);
-    let bytes = resealed.as_ref().or(found_bytes).map_or(&[][..], |bytes| bytes);
-    let (from, to) = match &found {
-        Some(_) => (&files.probe, &files.record),
-        None => (&files.probe, &files.fresh),
-    };
-    let room = write::set_space_aside(disk, from, bytes.len())?;
-    disk.overwrite(&room, bytes).doing("write", from)?;
-    disk.sync(&room).doing("write", from)?;
-    disk.rename(from, to).doing("replace", to)?;
-    if found.is_none() {
-        disk.remove(to).doing("remove", to)?;
-    }
-    disk.sync_folder(&locked.folder).doing("save the folder", &files.folder)?;
+    let found = found.as_ref().map(|found| &*found.bytes);
+    rewrite(locked, disk, resealed.as_ref().map_or(found, |bytes| Some(bytes)))?;
     match decoded {
         // Damage is for whoever begins: it is set aside then.
         Some(Err(unreadable)) => read::damage(&files.record, unreadable).map(drop),
         _ => Ok(()),
     }
+}
+
+/// Puts a file of these bytes where they rest already; where nothing does, only beside it.
+pub(super) fn rewrite(locked: &Locked, disk: &Disk, resting: Option<&Vec<u8>>) -> Result<(), StoreError> {
+    let files = &locked.files;
+    let (from, to) = match resting {
+        Some(_) => (&files.probe, &files.record),
+        None => (&files.probe, &files.fresh),
+    };
+    let bytes = resting.map_or(&[][..], |bytes| bytes);
+    let room = write::set_space_aside(disk, from, bytes.len())?;
+    disk.overwrite(&room, bytes).doing("write", from)?;
+    disk.sync(&room).doing("write", from)?;
+    disk.rename(from, to).doing("replace", to)?;
+    if resting.is_none() {
+        disk.remove(to).doing("remove", to)?;
+    }
+    disk.sync_folder(&locked.folder).doing("save the folder", &files.folder)
 }
 
 /// What can be found out while another process holds the lock: whether what rests is to be read here.
@@ -70,7 +76,7 @@ pub(super) fn look(place: &Place) -> Result<(), StoreError> {
 }
 
 /// Says what to do where the system only says what is wrong.
-pub(super) fn with_cure(error: StoreError, place: &Place) -> StoreError {
+pub(in crate::store) fn with_cure(error: StoreError, place: &Place) -> StoreError {
     match error {
         StoreError::Io { doing, source } => match cure(source.kind()) {
             Some(cure) => {

@@ -19,8 +19,10 @@ pub(super) const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed
 /// Opening a pipe or a device must not wait for its other end.
 const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 
-/// No record comes near: a refresh token, an access token and a few names.
-pub(super) const LARGEST: u64 = 1024 * 1024;
+/// Nothing larger is read: a wrong path (a log, a disk image) ends here. A record is smaller, for it has two tokens at most,
+/// each out of an answer of at most 1 MiB, and a character of those takes six bytes in JSON, at worst, and a third more
+/// when sealed: 16 MiB, and a few names.
+pub(in crate::store) const LARGEST: u64 = 24 * 1024 * 1024;
 
 /// The bytes of a record, and the file to close to others if it must be.
 pub(super) struct Found {
@@ -34,10 +36,7 @@ pub(super) fn peek(place: &Place) -> Result<Option<Record>, StoreError> {
     let keys = place.keys()?;
     let files = place.find()?;
     let Some(found) = open(&files)? else { return Ok(None) };
-    keys.decode(&found.bytes).map(Some).or_else(|unreadable| {
-        let why = damage(&files.record, unreadable)?;
-        Err(corrupt(&files.record, why))
-    })
+    keys.decode(&found.bytes).map(Some).map_err(|unreadable| why_unread(&files.record, unreadable))
 }
 
 /// The record under the lock.
@@ -46,23 +45,36 @@ pub(super) fn record(Locked { files, keys, .. }: &Locked) -> Result<Option<Recor
     if found.opened_to_group {
         found.file.set_permissions(Permissions::from_mode(0o600)).doing("chmod 600", &files.record)?;
     }
-    keys.decode(&found.bytes).map(Some).or_else(|unreadable| {
-        let why = damage(&files.record, unreadable)?;
-        Err(corrupt(&files.record, why))
-    })
+    keys.decode(&found.bytes).map(Some).map_err(|unreadable| why_unread(&files.record, unreadable))
 }
 
 /// What is wrong with a record that is none; what is whole, and only not to be read here, is refused and stays.
 pub(super) fn damage(path: &Path, unreadable: Unreadable) -> Result<String, StoreError> {
     match unreadable {
         Unreadable::Damaged(why) => Ok(why),
-        Unreadable::Sealed(why) => Err(refused(path, why)),
-        Unreadable::Newer(version) => Err(refused(
+        other => Err(why_unread(path, other)),
+    }
+}
+
+/// Why what stands at `path` is not read.
+pub(in crate::store) fn why_unread(path: &Path, unreadable: Unreadable) -> StoreError {
+    match unreadable {
+        Unreadable::Damaged(why) => corrupt(path, why),
+        Unreadable::Sealed(why) => refused(path, why),
+        Unreadable::InKeyring(entry) => refused(
+            path,
+            format!(
+                "the grant rests in the keyring, as {}: set `[store] kind = \"keyring\"`, or run `bearerd export` under \
+                 that kind and `bearerd import` under this one",
+                entry.escape_debug()
+            ),
+        ),
+        Unreadable::Newer(version) => refused(
             path,
             format!(
                 "it is of form {version}, written by a newer bearerd; run that one, or move the record away"
             ),
-        )),
+        ),
     }
 }
 

@@ -12,6 +12,7 @@ use super::lock::Locked;
 use super::read::{LARGEST, NOFOLLOW, contents, damage};
 use super::{Doing as _, StoreError};
 use crate::store::Record;
+use crate::store::record::Unreadable;
 use crate::store::seal::Keys;
 
 /// Looks at the files that a holder writes before it renames them. One that holds a whole, later record of the same
@@ -39,11 +40,17 @@ pub(super) fn leftovers(
             newest = Some(left);
         }
     }
+    clear(locked, disk);
+    Ok(newest)
+}
+
+/// Removes what is no record's.
+pub(super) fn clear(locked: &Locked, disk: &Disk) {
+    let files = &locked.files;
     for path in [&files.spare, &files.fresh, &files.probe] {
         // What cannot be removed is overwritten later, or says then why not.
         let _ = disk.remove(path);
     }
-    Ok(newest)
 }
 
 fn is_successor(left: &Record, resting: &Record) -> bool {
@@ -56,6 +63,8 @@ fn whole_record(path: &Path, keys: &Keys) -> Result<Option<Record>, StoreError> 
     let Some(end) = bytes.iter().rposition(|byte| *byte != 0) else { return Ok(None) };
     match keys.decode(bytes.get(..=end).unwrap_or_default()) {
         Ok(record) => Ok(Some(record)),
+        // One that did not come to its place says nothing.
+        Err(Unreadable::InKeyring(_)) => Ok(None),
         Err(unreadable) => damage(path, unreadable).map(|_torn| None),
     }
 }

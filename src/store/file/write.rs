@@ -4,10 +4,13 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
 use super::disk::Disk;
 use super::lock::Locked;
 use super::place::Files;
 use super::{Doing as _, StoreError, aside, read, recover, refused};
+use crate::store::held::{self, Displaced};
 use crate::store::{Intent, NO_RECORD, Record, StandIn};
 
 /// How much larger than the record the spare is: a successor may be, when the server's tokens grow.
@@ -25,59 +28,19 @@ pub(super) struct Held {
     spare: Option<File>,
 }
 
-/// What stood in the record before an intent of ours.
-struct Displaced(Option<Intent>);
-
 impl Held {
     /// Reads the record under the lock, and finishes or clears what a killed holder left. What is damaged is set aside.
     pub(super) fn new(locked: Locked, disk: Disk, stand_in: StandIn) -> Result<Self, StoreError> {
         let resting = match read::record(&locked) {
             Err(StoreError::Corrupt { place, why, .. }) => {
-                let aside = aside::set_aside(&locked, &disk, stand_in().as_ref())?;
+                let stand_in = encoded(&locked, stand_in())?;
+                let aside = aside::set_aside(&locked, &disk, stand_in.as_ref().map(|bytes| &***bytes))?;
                 return Err(StoreError::Corrupt { place, why, aside });
             }
             read => read?,
         };
         let resting = recover::leftovers(&locked, &disk, resting)?;
         Ok(Self { locked, disk, resting, ours: None, spare: None })
-    }
-
-    pub(super) fn resting(&self) -> Option<&Record> {
-        self.resting.as_ref()
-    }
-
-    /// The room first, then the intent: what fails in between leaves the record as it was.
-    pub(super) fn intend(&mut self, intent: Intent) -> Result<(), StoreError> {
-        let files = &self.locked.files;
-        let Some(resting) = &self.resting else { return Err(refused(&files.record, NO_RECORD)) };
-        let noted = Record { intent: Some(intent), ..resting.clone() };
-        let bytes = self.locked.keys.encode(&noted).doing("write", &files.record)?;
-
-        self.spare = None;
-        self.spare = Some(set_space_aside(&self.disk, &files.spare, bytes.len())?);
-        self.ours.get_or_insert(Displaced(resting.intent.clone()));
-        replace_anew(&self.locked, &self.disk, &bytes)?;
-        self.resting = Some(noted);
-        Ok(())
-    }
-
-    pub(super) fn commit(&mut self, record: Record) -> Result<(), StoreError> {
-        let bytes = self.locked.keys.encode(&record).doing("write", &self.locked.files.record)?;
-        self.replace(&bytes)?;
-        self.resting = Some(record);
-        self.ours = None;
-        Ok(())
-    }
-
-    /// Puts back what stood before an intent of ours, be it nothing or another's.
-    pub(super) fn abandon(&mut self) -> Result<(), StoreError> {
-        match (&self.ours, &self.resting) {
-            (Some(Displaced(before)), Some(resting)) => {
-                let record = Record { intent: before.clone(), ..resting.clone() };
-                self.commit(record)
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Into the spare if there is one. When that fails in any way the write is done anew: after a failed fsync the
@@ -98,6 +61,51 @@ impl Held {
         }
         replace_anew(&self.locked, &self.disk, bytes)
     }
+}
+
+impl held::Held for Held {
+    fn resting(&self) -> Option<&Record> {
+        self.resting.as_ref()
+    }
+
+    /// The room first, then the intent: what fails in between leaves the record as it was.
+    fn intend(&mut self, intent: Intent) -> Result<(), StoreError> {
+        let files = &self.locked.files;
+        let Some(resting) = &self.resting else { return Err(refused(&files.record, NO_RECORD)) };
+        let noted = Record { intent: Some(intent), ..resting.clone() };
+        let bytes = self.locked.keys.encode(&noted).doing("write", &files.record)?;
+
+        self.spare = None;
+        self.spare = Some(set_space_aside(&self.disk, &files.spare, bytes.len())?);
+        self.ours.get_or_insert(Displaced(resting.intent.clone()));
+        replace_anew(&self.locked, &self.disk, &bytes)?;
+        self.resting = Some(noted);
+        Ok(())
+    }
+
+    fn commit(&mut self, record: Record) -> Result<(), StoreError> {
+        let bytes = self.locked.keys.encode(&record).doing("write", &self.locked.files.record)?;
+        self.replace(&bytes)?;
+        self.resting = Some(record);
+        self.ours = None;
+        Ok(())
+    }
+
+    /// Puts back what stood before an intent of ours, be it nothing or another's.
+    fn abandon(&mut self) -> Result<(), StoreError> {
+        match (&self.ours, &self.resting) {
+            (Some(Displaced(before)), Some(resting)) => {
+                let record = Record { intent: before.clone(), ..resting.clone() };
+                self.commit(record)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn encoded(locked: &Locked, record: Option<Record>) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+    let encode = |record| locked.keys.encode(&record).doing("write", &locked.files.record);
+    record.map(encode).transpose()
 }
 
 fn is_full(error: &StoreError) -> bool {

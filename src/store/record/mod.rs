@@ -14,6 +14,10 @@ use crate::secret::{AccessTokenText, DpopKey, Fingerprint, RefreshToken};
 /// The last form that is known. A record of a later form is left alone: an older program must not shorten it.
 pub(super) const VERSION: u64 = 2;
 
+/// The form of what rests in a record's place when the record itself is in the keyring: later than that of a sealed one,
+/// so that a program that knows no such mark leaves it alone.
+pub(super) const MARK: u64 = 4;
+
 /// The form that a record is written in: the first that holds all of it.
 fn form_of(record: &Record) -> u64 {
     if record.dpop_key.is_some() { VERSION } else { 1 }
@@ -28,6 +32,8 @@ pub(crate) enum Unreadable {
     Newer(u64),
     /// Sealed, and not to be opened here; says what to do.
     Sealed(String),
+    /// The mark of a record that rests in this entry of the keyring.
+    InKeyring(String),
 }
 
 /// Writes a record as JSON; the buffer is wiped when dropped.
@@ -41,8 +47,12 @@ pub(crate) fn encode(record: &Record) -> io::Result<Zeroizing<Vec<u8>>> {
 
 /// Reads a record from JSON.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Record, Unreadable> {
-    let VersionForm { version } = serde_json::from_slice(bytes).map_err(damaged)?;
+    let VersionForm { version, in_keyring } = serde_json::from_slice(bytes).map_err(damaged)?;
     match version {
+        MARK => match in_keyring {
+            Some(entry) => Err(Unreadable::InKeyring(entry)),
+            None => Err(Unreadable::Newer(MARK)),
+        },
         1..=VERSION => serde_json::from_slice::<RecordForm<'_>>(bytes).map_err(damaged)?.into_record(),
         later if later > VERSION => Err(Unreadable::Newer(later)),
         _ => Err(Unreadable::Damaged("its version is 0".to_owned())),
@@ -76,6 +86,7 @@ pub(super) fn room_for(record: &Record) -> usize {
 #[derive(Deserialize)]
 struct VersionForm {
     version: u64,
+    in_keyring: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -228,7 +239,7 @@ impl From<GrantEndForm> for GrantEnd {
 }
 
 #[derive(Serialize, Deserialize)]
-struct IntentForm<'a> {
+pub(super) struct IntentForm<'a> {
     presented: Cow<'a, Fingerprint>,
     holder: Cow<'a, str>,
     #[serde(with = "seconds")]

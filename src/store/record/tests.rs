@@ -114,6 +114,7 @@ fn the_form_is_the_documented_one() {
             "intent": {"presented": fingerprint, "holder": "1", "started": "5.000000000"},
             "refused": {"reason": "rejected", "presented": fingerprint, "at": "6.000000000"},
             "exported": {"id": "one", "to": "/a/grant.json", "at": "7.000000000"},
+            "signed_out": {"at": "9.000000000"},
         })
     );
 }

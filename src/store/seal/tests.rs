@@ -57,7 +57,7 @@ fn whatever_is_no_key_is_told_with_how_to_make_one_and_without_what_stands_there
         ("07".repeat(32), "it has 48 bytes, not 32"),
         ("7".repeat(100), "it has 100 characters, not 43 or 44"),
         ("not a key at all, canary".to_owned(), "it is not base64"),
-        (String::new(), "it has 0 bytes, not 32"),
+        (String::new(), "is not set here"),
     ] {
         let told = read(&text).unwrap_err();
         assert!(told.contains(why) && told.contains("`openssl rand -base64 32`"), "{told}");

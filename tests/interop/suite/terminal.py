@@ -1,5 +1,6 @@
 """A terminal with a shell in it, as a person has one: what is typed there and what is seen, kept for who wants to read it."""
 
+import codecs
 import fcntl
 import os
 import pathlib
@@ -14,6 +15,10 @@ import time
 from peers import PATIENCE, ROOT, found, running_servers
 
 PROMPT = "you$ "
+# Before each prompt the shell tells the last exit code in a sequence that no terminal shows.
+TELLS = "printf '\\e]9;exit %s\\a' $?"
+EXIT_CODE = re.compile(r"\x1b\]9;exit (\d+)\x07")
+REWRITTEN = re.compile(r"[^\n]*\r\x1b\[2K")  # a line that another is written over
 ESCAPES = re.compile(r"\x1b\[\?2004l\r|\x1b(?:\[[0-9;?]*[A-Za-z]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()][A-Z0-9])")
 
 
@@ -30,10 +35,12 @@ class Terminal:
 
     def __init__(self, folder, env):
         self.seen, self.at = "", 0
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.pid, self.keys = pty.fork()
         if self.pid == 0:
             os.chdir(folder)
-            os.execvpe("bash", ["bash", "--norc", "--noprofile", "-i"], {**env, "PS1": PROMPT, "TERM": "xterm-256color"})
+            shell = {"PS1": PROMPT, "PROMPT_COMMAND": TELLS, "TERM": "xterm-256color"}
+            os.execvpe("bash", ["bash", "--norc", "--noprofile", "-i"], {**env, **shell})
         fcntl.ioctl(self.keys, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
         self.sees(re.escape(PROMPT) + "$")
 
@@ -53,13 +60,8 @@ class Terminal:
 
     def ends(self, patience=PATIENCE):
         """Waits for the end of what was typed; its exit code, and what was seen meanwhile."""
-        at = self.at
         self.sees(re.escape(PROMPT) + "$", patience)
-        printed = self.text()[at:]
-        self.types("echo exit code $?")
-        code = int(self.sees(r"^exit code (\d+)").group(1))
-        self.sees(r"exit code \d+\n" + re.escape(PROMPT) + "$")
-        return code, printed
+        return int(EXIT_CODE.findall(self.seen)[-1]), self.text()[self.at :]
 
     def sees(self, pattern, patience=PATIENCE):
         """Waits until this is seen, after what was typed last."""
@@ -73,13 +75,14 @@ class Terminal:
         if not ready:
             raise AssertionError(f"did not see {pattern} in:\n{self.text()}")
         try:
-            self.seen += os.read(self.keys, 65536).decode(errors="replace")
+            self.seen += self.decoder.decode(os.read(self.keys, 65536))
         except OSError:
             raise AssertionError(f"the terminal is closed; it did not see {pattern} in:\n{self.text()}") from None
 
     def text(self):
-        """What was seen, without colours and other escapes."""
-        return re.sub(r"\r*\n", "\n", ESCAPES.sub("", self.seen)).replace("\r", "\n")
+        """What is seen in the end: without colours and other escapes, and without what was written over."""
+        lasting = ESCAPES.sub("", REWRITTEN.sub("", self.seen))
+        return re.sub(r"\r*\n", "\n", lasting).replace("\r", "\n")
 
     def closes(self, recording=None):
         """Hangs up, which ends what runs in it; keeps what was seen, and has seen no secret in it."""

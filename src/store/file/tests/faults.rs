@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 /// What happens at the chosen step.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::store::file) enum How {
+pub(in crate::store) enum How {
     /// The step fails, once, with an I/O error.
     Fail,
     /// From this step on nothing that needs room succeeds.
@@ -25,7 +25,7 @@ pub(in crate::store::file) enum How {
     },
 }
 
-pub(in crate::store::file) const EVERY_WAY: [How; 6] = [
+pub(in crate::store) const EVERY_WAY: [How; 6] = [
     How::Fail,
     How::Full,
     How::FullWithoutInPlace,
@@ -36,7 +36,7 @@ pub(in crate::store::file) const EVERY_WAY: [How; 6] = [
 
 /// Asked before each step on the disk.
 #[derive(Clone, Default)]
-pub(in crate::store::file) struct Faults(Arc<Mutex<Script>>);
+pub(in crate::store) struct Faults(Arc<Mutex<Script>>);
 
 #[derive(Default)]
 struct Script {
@@ -63,7 +63,7 @@ struct Renamed {
 }
 
 impl Faults {
-    pub(in crate::store::file) fn at(step: usize, how: How) -> Self {
+    pub(in crate::store) fn at(step: usize, how: How) -> Self {
         Self(Arc::new(Mutex::new(Script { at: Some((step, how)), ..Script::default() })))
     }
 
@@ -75,8 +75,13 @@ impl Faults {
     }
 
     /// The steps so far, by name.
-    pub(in crate::store::file) fn steps(&self) -> Vec<&'static str> {
+    pub(in crate::store) fn steps(&self) -> Vec<&'static str> {
         self.0.lock().unwrap().steps.clone()
+    }
+
+    /// A step that is none on the disk.
+    pub(in crate::store) fn doing(&self, name: &'static str) -> io::Result<()> {
+        self.0.lock().unwrap().step(name, false)
     }
 
     /// Power goes now.

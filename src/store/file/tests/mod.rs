@@ -1,10 +1,11 @@
 //! What the file store promises beyond what every store does.
 
 mod crashes;
-pub(super) mod faults;
+pub(in crate::store) mod faults;
 mod full_disks;
 mod places;
 mod sealing;
+mod sizes;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,0 +1,153 @@
+use std::fmt::Write as _;
+
+use bearerd::config::{Flags, Key, keys};
+use bearerd::metrics::METRICS;
+use bearerd::telemetry::EVENTS;
+
+/// The pages, as the code has them now.
+fn made() -> [(&'static str, String); 4] {
+    [
+        ("configuration", configuration()),
+        ("commands", commands()),
+        ("metrics", metrics()),
+        ("events", events()),
+    ]
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a person asks for the pages to be written")]
+fn every_page_of_reference_is_what_the_code_says() {
+    for (name, text) in made() {
+        let path = super::root().join("src/manual/reference").join(format!("{name}.md"));
+        if std::env::var_os("BEARERD_WRITE").is_some() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &text).unwrap();
+        }
+        let written = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            written == text,
+            "{} is not what the code says; BEARERD_WRITE=1 cargo test manual",
+            path.display()
+        );
+    }
+}
+
+const MADE: &str = "Made from the code by `BEARERD_WRITE=1 cargo test manual`.";
+
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+fn code(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("`{}`", cell(text)) }
+}
+
+fn configuration() -> String {
+    let mut page = format!(
+        "# Reference: proxy.toml\n\n{MADE} `bearerd explain KEY` tells the same of one key, `bearerd config schema` tells it \
+         to editors.\n\nA flag wins over the environment, the environment over the file. Of a key with two variables, one \
+         ends in `_FILE` and names a file, the other in `_ENV` and names a variable.\n"
+    );
+    let mut section = None;
+    for key in keys().filter(|key| !key.later) {
+        if section != Some(key.section) {
+            let heading = match key.section {
+                "" => "At the top".to_owned(),
+                "oauth" => "`[oauth]`, or `[grant.NAME]`".to_owned(),
+                "route" => "`[[route]]`".to_owned(),
+                section => format!("`[{section}]`"),
+            };
+            let _ = write!(
+                page,
+                "\n## {heading}\n\n| key | default | meaning | variable, flag |\n|---|---|---|---|\n"
+            );
+            section = Some(key.section);
+        }
+        let ways: Vec<String> = ways(key).iter().map(|way| code(way)).collect();
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | {} | {} |",
+            key.name,
+            code(key.default),
+            cell(key.meaning),
+            ways.join(" ")
+        );
+    }
+    page.push_str("\nA `[[route]]` also takes what the top level says about how requests are carried: `header`, `scheme`, `http`, `on_401`, `response_timeout`, `allow_plaintext_upstream`, `methods`.\n");
+    page
+}
+
+/// The variables and the flag that set a key.
+fn ways(key: &Key) -> Vec<String> {
+    let variables = key.variables();
+    let is_reference = |name: &String| name.ends_with("_FILE") || name.ends_with("_ENV");
+    let several = variables.len() > 1;
+    let mut ways: Vec<String> = variables.into_iter().filter(|name| !several || is_reference(name)).collect();
+    ways.extend(Flags::of_key(&key.path()).map(str::to_owned));
+    ways
+}
+
+fn commands() -> String {
+    let mut page = format!("# Reference: commands\n\n{MADE}\n");
+    page.push_str(
+        "\nAnswers go to standard output, all else to standard error. How a command ends:\n\n| code | meaning |\n|---|---|\n",
+    );
+    for (code, meaning) in [
+        (0, "As asked; also after SIGTERM."),
+        (1, "Something failed."),
+        (2, "The command line is wrong."),
+        (69, "No bearerd answers, or a server cannot be reached."),
+        (77, "A person has to sign in."),
+        (78, "The configuration is bad, or the store cannot be used."),
+        (130, "A sign-in was cancelled."),
+    ] {
+        let _ = writeln!(page, "| {code} | {meaning} |");
+    }
+    let mut command = bearerd::cli::command().term_width(100);
+    command.build();
+    let verbs: Vec<clap::Command> = command.get_subcommands().cloned().collect();
+    verbs.into_iter().for_each(|verb| of_verb(&mut page, "bearerd", verb));
+    page
+}
+
+fn of_verb(page: &mut String, above: &str, verb: clap::Command) {
+    let name = format!("{above} {}", verb.get_name());
+    let inner: Vec<clap::Command> = verb.get_subcommands().cloned().collect();
+    if inner.is_empty() {
+        let help = verb.term_width(100).render_help().to_string();
+        let trimmed: Vec<&str> = help.lines().map(str::trim_end).collect();
+        let _ = write!(page, "\n## `{name}`\n\n```text\n{}\n```\n", trimmed.join("\n").trim_end());
+    }
+    inner.into_iter().for_each(|verb| of_verb(page, &name, verb));
+}
+
+fn metrics() -> String {
+    let mut page = format!(
+        "# Reference: metrics\n\n{MADE} In OpenMetrics text, at `/metrics` of `[probes]` and `[admin]`. The samples of a \
+         counter end in `…_total`. Times are in seconds since 1970.\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n"
+    );
+    for metric in METRICS {
+        let labels: Vec<String> = metric.labels.iter().map(|label| code(label)).collect();
+        let linux = if metric.linux { " (Linux)" } else { "" };
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | {} | {}{linux}. |",
+            metric.name,
+            metric.kind.as_str(),
+            labels.join(" "),
+            cell(metric.help)
+        );
+    }
+    page
+}
+
+fn events() -> String {
+    let mut page = format!(
+        "# Reference: log events\n\n{MADE} Each line has `event`, one of these names; they are stable, the sentences beside \
+         them are not.\n\n| event | when |\n|---|---|\n"
+    );
+    for event in EVENTS {
+        let _ = writeln!(page, "| `{}` | {} |", event.name, cell(event.meaning));
+    }
+    page
+}
