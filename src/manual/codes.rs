@@ -1,6 +1,6 @@
 //! A page for each code that the program can emit: `bearerd explain CODE` prints it.
 
-use crate::{config, grant, proxy};
+use crate::{checking, config, grant, proxy};
 
 /// Declares the pages: the texts, and one page of rustdoc with all of them.
 macro_rules! pages {
@@ -16,6 +16,8 @@ macro_rules! pages {
 
 pages! {
     "active"
+    "address_taken"
+    "address_unusable"
     "answer_unusable"
     "assertion_rejected"
     "bad_address"
@@ -35,8 +37,12 @@ pages! {
     "bare_secret"
     "body_too_large"
     "caller_not_allowed"
+    "certificate_ends_soon"
+    "client_auth_unsupported"
     "client_key_unusable"
     "client_rejected"
+    "clock_wrong"
+    "connection_failed"
     "contradiction"
     "degraded"
     "discovery_failed"
@@ -44,8 +50,10 @@ pages! {
     "dpop_proof_rejected"
     "dpop_unsupported"
     "duplicate_route"
+    "egress_proxy_unused"
     "expectation_failed"
     "exposed_listener"
+    "flow_without_sign_in"
     "grant_exported"
     "grant_rejected"
     "header_too_large"
@@ -59,6 +67,7 @@ pages! {
     "misconfigured"
     "missing_key"
     "mixed_shapes"
+    "name_unknown"
     "no_grant"
     "no_route"
     "not_built_in"
@@ -71,18 +80,22 @@ pages! {
     "request_rejected"
     "request_timeout"
     "reserved_parameter"
+    "revocation_failed"
     "secret_file_missing"
     "secret_file_mode"
     "secret_unreadable"
     "secret_unset"
     "sign_in_required"
+    "signed_out"
     "starting"
     "stopping"
     "store_corrupt"
+    "store_in_memory"
     "store_of_another_client"
     "store_unavailable"
     "store_write_failed"
     "target_too_long"
+    "tls_failed"
     "tls_verify"
     "token_binding_wrong"
     "token_endpoint_blocked"
@@ -134,6 +147,10 @@ pub fn areas() -> Vec<Area> {
         Area {
             title: "What is wrong with a configuration",
             codes: config::Code::ALL.iter().map(|code| code.word()).collect(),
+        },
+        Area {
+            title: "What `check --online` alone finds",
+            codes: checking::Code::ALL.iter().map(|code| code.word()).collect(),
         },
     ]
 }
