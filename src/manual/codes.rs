@@ -1,6 +1,6 @@
 //! A page for each code that the program can emit: `bearerd explain CODE` prints it.
 
-use crate::{config, grant, login, proxy};
+use crate::{checking, config, grant, login, proxy};
 
 /// Declares the pages: the texts, and one page of rustdoc with all of them.
 macro_rules! pages {
@@ -17,6 +17,8 @@ macro_rules! pages {
 pages! {
     "action_not_allowed"
     "active"
+    "address_taken"
+    "address_unusable"
     "answer_unusable"
     "assertion_rejected"
     "bad_address"
@@ -37,11 +39,15 @@ pages! {
     "body_too_large"
     "callback_malformed"
     "caller_not_allowed"
+    "certificate_ends_soon"
+    "client_auth_unsupported"
     "client_key_unusable"
     "client_refused"
     "client_rejected"
+    "clock_wrong"
     "code_rejected"
     "config_rejected"
+    "connection_failed"
     "contradiction"
     "degraded"
     "discovery_failed"
@@ -49,9 +55,11 @@ pages! {
     "dpop_proof_rejected"
     "dpop_unsupported"
     "duplicate_route"
+    "egress_proxy_unused"
     "emit_failed"
     "expectation_failed"
     "exposed_listener"
+    "flow_without_sign_in"
     "grant_exported"
     "grant_rejected"
     "header_too_large"
@@ -66,6 +74,7 @@ pages! {
     "misconfigured"
     "missing_key"
     "mixed_shapes"
+    "name_unknown"
     "no_grant"
     "no_refresh_token"
     "no_route"
@@ -85,6 +94,7 @@ pages! {
     "request_timeout"
     "reserved_parameter"
     "resource_refused"
+    "revocation_failed"
     "scope_refused"
     "secret_file_missing"
     "secret_file_mode"
@@ -97,14 +107,17 @@ pages! {
     "sign_in_refused"
     "sign_in_required"
     "sign_in_timed_out"
+    "signed_out"
     "starting"
     "state_mismatch"
     "stopping"
     "store_corrupt"
+    "store_in_memory"
     "store_of_another_client"
     "store_unavailable"
     "store_write_failed"
     "target_too_long"
+    "tls_failed"
     "tls_verify"
     "token_binding_wrong"
     "token_endpoint_blocked"
@@ -164,6 +177,10 @@ pub fn areas() -> Vec<Area> {
         Area {
             title: "What is wrong with a configuration",
             codes: config::Code::ALL.iter().map(|code| code.word()).collect(),
+        },
+        Area {
+            title: "What `check --online` alone finds",
+            codes: checking::Code::ALL.iter().map(|code| code.word()).collect(),
         },
     ]
 }
