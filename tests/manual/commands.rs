@@ -5,9 +5,6 @@ use clap::error::ErrorKind;
 
 use super::texts;
 
-/// What the manual speaks of and this version has not. An entry that has come is to leave.
-const NOT_YET: &[&str] = &["logout", "check --online"];
-
 /// Programs beside bearerd that a reader may be told to run.
 const OTHERS: &[&str] = &[
     "cargo",
@@ -90,12 +87,8 @@ fn commands(line: &str) -> Vec<Vec<String>> {
     all
 }
 
-/// What clap makes of a command line; what is not yet is passed over.
+/// What clap makes of a command line.
 fn parsed(words: &[String]) -> Result<(), String> {
-    let line = words[1..].join(" ");
-    if NOT_YET.iter().any(|verb| line == *verb || line.starts_with(&format!("{verb} "))) {
-        return Ok(());
-    }
     match bearerd::cli::command().try_get_matches_from(words) {
         Ok(_) => Ok(()),
         Err(usage) if matches!(usage.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => Ok(()),
@@ -171,18 +164,5 @@ fn every_block_says_what_it_is() {
     for Block { page, info, text } in blocks() {
         let known = ["sh", "toml"].contains(&info.as_str()) || SHOWN.contains(&info.as_str());
         assert!(known, "{page}: a block of {info:?}:\n{text}");
-    }
-}
-
-#[test]
-fn what_is_not_yet_has_not_come() {
-    for entry in NOT_YET {
-        let words = ["bearerd"].into_iter().chain(entry.split(' '));
-        let came = match bearerd::cli::command().try_get_matches_from(words) {
-            Ok(_) => true,
-            // The verb is there and lacks something else.
-            Err(usage) => !matches!(usage.kind(), ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument),
-        };
-        assert!(!came, "`{entry}` has come: take it out of NOT_YET");
     }
 }
