@@ -79,7 +79,7 @@ fn the_readme_shows_a_configuration_that_loads_and_commands_that_exist() {
         .filter_map(|line| line.strip_prefix("bearerd "))
         .map(first_word)
         .collect::<Vec<_>>();
-    assert_eq!(verbs, ["check", "run", "status"]);
+    assert_eq!(verbs, ["check", "login", "run", "status"]);
     for verb in verbs {
         let help = std::process::Command::new(env!("CARGO_BIN_EXE_bearerd"))
             .args([verb.as_str(), "--help"])

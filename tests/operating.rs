@@ -260,6 +260,24 @@ async fn wrong_paths_methods_and_head_are_answered_in_kind() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_comes_after_a_long_silence_has_as_much_time_as_anybody() {
+    use std::io::{Read as _, Write as _};
+    let stage = stage().await;
+    for address in [stage.admin, stage.probes] {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        // While it blocks, paused time stands still.
+        let asked = move || {
+            let mut peer = std::net::TcpStream::connect(address).unwrap();
+            peer.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            peer.read_to_string(&mut answer).map(|_| answer)
+        };
+        let answer = tokio::task::spawn_blocking(asked).await.unwrap();
+        assert!(answer.as_ref().is_ok_and(|answer| answer.starts_with("HTTP/1.1 ")), "{answer:?}");
+    }
+}
+
 #[tokio::test]
 async fn who_says_nothing_keeps_nobody_out() {
     let stage = stage().await;

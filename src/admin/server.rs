@@ -97,27 +97,34 @@ async fn accept(listener: Listener, place: Place, places: Arc<Places>) {
     let mut carried = JoinSet::new();
     loop {
         while carried.try_join_next().is_some() {}
-        let (place, patience) = (place.clone(), Patience::new());
-        let respond = move |request: Request<Incoming>, patience: Patience| {
-            let place = place.clone();
-            async move { answer(&place, request, &patience).await }
-        };
-        let until = patience.clone();
-        let accepted: io::Result<AbortHandle> = match &listener {
-            Listener::Tcp(tcp) => {
-                tcp.accept().await.map(|(stream, _)| carried.spawn(carry(stream, until, respond)))
+        match listener.accept().await {
+            Ok(stream) => {
+                let (place, patience) = (place.clone(), Patience::new());
+                let respond = move |request: Request<Incoming>, patience: Patience| {
+                    let place = place.clone();
+                    async move { answer(&place, request, &patience).await }
+                };
+                places.take(carried.spawn(carry(stream, patience.clone(), respond)), patience);
             }
-            #[cfg(unix)]
-            Listener::Unix(unix) => {
-                unix.accept().await.map(|(stream, _)| carried.spawn(carry(stream, until, respond)))
-            }
-        };
-        match accepted {
-            Ok(connection) => places.take(connection, patience),
             Err(_refused) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
         // Whoever came gets a turn before the next comes and may take its place.
         tokio::task::yield_now().await;
+    }
+}
+
+/// A connection, whatever its kind.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<Box<dyn Stream>> {
+        Ok(match self {
+            Self::Tcp(tcp) => Box::new(tcp.accept().await?.0),
+            #[cfg(unix)]
+            Self::Unix(unix) => Box::new(unix.accept().await?.0),
+        })
     }
 }
 

@@ -172,7 +172,7 @@ fn in_words(report: &Value, now: &str, coloured: bool) -> String {
     for grant in grants(report) {
         let (name, state) = (text(grant, "name"), text(grant, "state"));
         let painted = painted(state, &format!("{state:states$}"), coloured);
-        lines.push(format!("{name:names$}  {painted}  {}", times(grant, now)));
+        lines.push(format!("{name:names$}  {painted} — {}", times(grant, now)));
         if let Some(problem) = grant.get("problem").filter(|problem| problem.is_object()) {
             let (sentence, code) = (plain(text(problem, "sentence")), text(problem, "code"));
             lines.push(format!("{:names$}  {sentence} ({code})", ""));
@@ -235,8 +235,8 @@ mod tests {
             { "name": "default", "state": "active", "expires": "2026-01-01T00:08:00Z", "next_attempt": "2026-01-01T00:06:00Z" },
             { "name": "crm", "state": "sign_in_required", "problem": { "code": "invalid_grant", "sentence": "Sign in again.\u{1b}" } },
         ]});
-        let told = "default  active            token good for 8 min, next refresh in 6 min\n\
-                    crm      sign_in_required  no token\n         Sign in again.\\u{1b} (invalid_grant)\n         → bearerd login crm";
+        let told = "default  active           — token good for 8 min, next refresh in 6 min\n\
+                    crm      sign_in_required — no token\n         Sign in again.\\u{1b} (invalid_grant)\n         → bearerd login crm";
         assert_eq!(in_words(&report, NOW, false), told);
         assert!(in_words(&report, NOW, true).contains("\x1b[31msign_in_required\x1b[0m"));
         assert_eq!(in_words(&json!("?"), "?", false), "");

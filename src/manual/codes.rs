@@ -173,14 +173,14 @@ pub fn areas() -> Vec<Area> {
             title: "Why a sign-in brought nothing",
             codes: login::Code::ALL.iter().map(|code| code.word()).collect(),
         },
-        Area {
-            title: "What a check alone finds",
-            codes: checking::Code::ALL.iter().map(|code| code.word()).collect(),
-        },
         Area { title: "Answers of the admin listener", codes: ADMIN.to_vec() },
         Area {
             title: "What is wrong with a configuration",
             codes: config::Code::ALL.iter().map(|code| code.word()).collect(),
+        },
+        Area {
+            title: "What `check --online` alone finds",
+            codes: checking::Code::ALL.iter().map(|code| code.word()).collect(),
         },
     ]
 }

@@ -110,7 +110,7 @@ async fn watch_prints_a_line_for_each_change_and_ends_well_by_ctrl_c() {
         };
         Box::pin(in_time(last, seen)).await
     };
-    assert!(lines(1, "default  active  ").await[0].contains("Z  default  active  token good for"));
+    assert!(lines(1, "default  active — ").await[0].contains("Z  default  active — token good for"));
     place.server.enable_user(false);
     place.said(&["refresh"]).await;
     lines(2, "sign_in_required").await;

@@ -104,7 +104,7 @@ async fn status_tells_a_sign_in_by_77_and_refuses_a_stranger() {
     stage.board.post(usable(State::Active));
     let (code, out, err) = ask(&["status", "--exit-code"]).await;
     assert_eq!(code, Some(0), "{err}");
-    assert!(out.starts_with("default  active    token good for"), "{out}");
+    assert!(out.starts_with("default  active   — token good for"), "{out}");
     assert_eq!(ask(&["healthcheck", "--ready"]).await.0, Some(0));
 
     let problem = Some(Problem { code: "invalid_grant", sentence: "Sign in again.".to_owned() });

@@ -48,7 +48,7 @@ async fn status_and_healthcheck_ask_the_running_program() {
     in_time_or(|| format!("health: {:?}", ask(&["healthcheck", "--ready"])), healthy).await;
     let (code, out, err) = ask(&["status", "--exit-code"]);
     assert_eq!(code, Some(0), "{err}");
-    assert!(out.starts_with("default  active  token good for"), "{out}");
+    assert!(out.starts_with("default  active — token good for"), "{out}");
     let report: serde_json::Value = serde_json::from_str(&ask(&["status", "--json"]).1).unwrap();
     assert_eq!(report["config"]["file"], home.path().join("proxy.toml").display().to_string());
 
