@@ -23,6 +23,8 @@
 //! | who starts what | [`app`] |
 //! | what `check --online` asks | [`checking`] |
 //! | what is guaranteed, and what cannot be | [`manual::guarantees`] |
+//! | what a code means, and what to do | [`manual::codes`] |
+//! | how to begin, and all the rest of the manual | [`manual`] |
 
 pub mod admin;
 pub mod app;

@@ -85,7 +85,15 @@ fn every_page_that_is_linked_is_there() {
 }
 
 /// Words of OAuth's and of servers', which pages quote and the program only reads.
-const OTHERS_WORDS: &[&str] = &["http_proxy", "invalid_scope", "invalid_target", "unsupported_grant_type"];
+const OTHERS_WORDS: &[&str] = &[
+    "device_sso",
+    "http_proxy",
+    "invalid_scope",
+    "invalid_target",
+    "read_api",
+    "unsupported_grant_type",
+    "unsupported_response_type",
+];
 
 #[test]
 fn every_code_and_key_that_the_manual_names_is_the_programs_own() {

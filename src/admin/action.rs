@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use super::answer::{self, problem};
 use super::server::Patience;
 use super::{Grant, Overview};
+use crate::grant::error::{Class, RefreshError};
 use crate::grant::refresher::Command;
 use crate::secret::random_hex;
 
@@ -77,6 +78,8 @@ pub(super) enum Action<'a> {
     Refresh(&'a str),
     /// A look at what this grant's operator has put in place.
     Look(&'a str),
+    /// The end of this grant: revoked and erased.
+    SignOut(&'a str),
     /// The configuration, read again.
     Reload,
     /// The end.
@@ -93,6 +96,7 @@ impl<'a> Action<'a> {
             ("stop", _) => Some(Self::Stop),
             (_, Some((grant, "refresh"))) => Some(Self::Refresh(grant)),
             (_, Some((grant, "look"))) => Some(Self::Look(grant)),
+            (_, Some((grant, "sign_out"))) => Some(Self::SignOut(grant)),
             _ => None,
         }
     }
@@ -164,6 +168,13 @@ async fn done(overview: &Overview, action: Action<'_>) -> Result<(StatusCode, Va
             tell(grant(overview, name)?, Command::Look)?;
             Ok((StatusCode::ACCEPTED, json!({ "grant": name })))
         }
+        Action::SignOut(name) => {
+            let grant = grant(overview, name)?;
+            let ended = (grant.sign_out)().await.map_err(unended)?;
+            // The token that was taken from the store is taken from readers, too; with its refresher it is gone anyway.
+            let _ended_already = tell(grant, Command::Look);
+            Ok((StatusCode::OK, json!({ "revoked": ended.revoked, "sentence": ended.sentence })))
+        }
         Action::Reload => {
             let (asker, told) = oneshot::channel();
             (overview.actions.reload)(asker);
@@ -197,6 +208,16 @@ fn tell(grant: &Grant, command: Command) -> Result<(), Refusal> {
     if grant.teller.tell(command) { Ok(()) } else { Err(stopping()) }
 }
 
+/// Why nobody was signed out.
+fn unended(error: RefreshError) -> Refusal {
+    let status = match error.class {
+        Class::Misconfigured | Class::Refused => StatusCode::CONFLICT,
+        Class::Store => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::BAD_GATEWAY,
+    };
+    Refusal { status, code: error.code.word(), sentence: error.sentence }
+}
+
 fn stopping() -> Refusal {
     let sentence = "bearerd is about to end.".to_owned();
     Refusal { status: StatusCode::SERVICE_UNAVAILABLE, code: "stopping", sentence }
@@ -211,6 +232,7 @@ mod tests {
         for (path, action) in [
             ("/api/v1/grants/crm/refresh", Some(Action::Refresh("crm"))),
             ("/api/v1/grants/default/look", Some(Action::Look("default"))),
+            ("/api/v1/grants/crm/sign_out", Some(Action::SignOut("crm"))),
             ("/api/v1/reload", Some(Action::Reload)),
             ("/api/v1/stop", Some(Action::Stop)),
             ("/api/v1/stop/", None),

@@ -1,42 +1,60 @@
 //! What is answered on which path.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::header::{REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::Body;
+use http_body_util::{Either, Full};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use super::action::{self, Action};
+use super::events::Events;
 use super::health::{self, Health};
 use super::server::Patience;
-use super::{IDENTITY, Overview, Role, page, report};
+use super::{IDENTITY, Overview, Role, page, report, requests};
 use crate::metrics;
 use crate::proxy::guard::Admission;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
+/// Most answers are whole; one has no end.
+pub(super) type Body = Either<Full<Bytes>, Events>;
+
+/// Where an answer is given.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) overview: Arc<ArcSwap<Overview>>,
+    pub(super) role: Role,
+    /// Of those who are told what changes.
+    pub(super) events: Arc<Semaphore>,
+}
+
 /// The answer to a request. HEAD is answered like GET; who writes it leaves the body out.
-pub(super) async fn answer<B>(
-    overview: &Overview,
-    role: Role,
-    request: Request<B>,
-    patience: &Patience,
-) -> Response<Bytes>
+pub(super) async fn answer<B>(place: &Place, request: Request<B>, patience: &Patience) -> Response<Body>
 where
-    B: Body<Data = Bytes>,
+    B: hyper::body::Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let (head, body) = request.into_parts();
+    let (overview, role) = (&place.overview.load_full(), place.role);
     let action = if role == Role::Admin { Action::at(head.uri.path()) } else { None };
     let mut response = match (action, refused(overview, role, &head)) {
-        (_, Some(refusal)) => refusal,
+        (_, Some(refusal)) => whole_body(refusal),
         (Some(action), None) if head.method == Method::POST => {
-            action::act(overview, action, &head, body, patience).await
+            whole_body(action::act(overview, action, &head, body, patience).await)
         }
-        (Some(_), None) => not_with(&head, "POST"),
-        (None, None) => found(overview, role, &head),
+        (Some(_), None) => whole_body(not_with(&head, "POST")),
+        (None, None)
+            if role == Role::Admin && head.method == Method::GET && head.uri.path() == "/api/v1/events" =>
+        {
+            events(place, patience)
+        }
+        (None, None) => whole_body(found(overview, role, &head).await),
     };
     if let Ok(identity) = HeaderValue::try_from(&overview.identity) {
         response.headers_mut().insert(IDENTITY, identity);
@@ -54,15 +72,39 @@ fn refused(overview: &Overview, role: Role, head: &Parts) -> Option<Response<Byt
     }
 }
 
-fn found(overview: &Overview, role: Role, head: &Parts) -> Response<Bytes> {
+async fn found(overview: &Overview, role: Role, head: &Parts) -> Response<Bytes> {
+    let is_read = matches!(head.method, Method::GET | Method::HEAD);
     match at(head.uri.path(), role) {
-        Some(answer) if matches!(head.method, Method::GET | Method::HEAD) => answer(overview),
+        Some(Found::At(answer)) if is_read => answer(overview),
+        Some(Found::Page) if is_read => {
+            let view = page::View::of(overview).await;
+            whole(StatusCode::OK, "text/html; charset=utf-8", page::page(&view, head.uri.query()))
+        }
+        Some(Found::Requests) if is_read => {
+            let latest = overview.requests.latest().await;
+            json(StatusCode::OK, &requests::report(overview.requests.kept(), &latest))
+        }
         Some(_) => not_with(head, "GET, HEAD"),
         None if is_api(head) => {
             problem(StatusCode::NOT_FOUND, "no_such_page", "There is nothing at this path.")
         }
         None => whole(StatusCode::NOT_FOUND, TEXT, "no such page\n".to_owned()),
     }
+}
+
+/// What is told as it changes, if there is room for one more who listens.
+fn events(place: &Place, patience: &Patience) -> Response<Body> {
+    let Ok(permit) = Arc::clone(&place.events).try_acquire_owned() else {
+        let sentence = "So many pages are open that no more can be told what changes: close some of them.";
+        return whole_body(problem(StatusCode::SERVICE_UNAVAILABLE, "overloaded", sentence));
+    };
+    let empty = whole(StatusCode::OK, "text/event-stream", String::new());
+    patience.goes_on();
+    empty.map(|_| Either::Right(Events::begin(Arc::clone(&place.overview), patience.clone(), permit)))
+}
+
+fn whole_body(response: Response<Bytes>) -> Response<Body> {
+    response.map(|body| Either::Left(Full::new(body)))
 }
 
 fn is_api(head: &Parts) -> bool {
@@ -96,22 +138,36 @@ pub(super) fn bare(status: StatusCode) -> Response<Bytes> {
     whole(status, TEXT, String::new())
 }
 
+/// What can be read.
+enum Found {
+    At(fn(&Overview) -> Response<Bytes>),
+    Page,
+    Requests,
+    /// For GET alone, which has been answered already.
+    Events,
+}
+
 /// What is at `path`; the four of a machine are on both listeners.
-fn at(path: &str, role: Role) -> Option<fn(&Overview) -> Response<Bytes>> {
-    match (path, role) {
-        ("/livez", _) => Some(|overview| verdict(health::live(overview))),
-        ("/readyz", _) => Some(|overview| verdict(health::ready(overview))),
-        ("/startupz", _) => Some(|overview| verdict(health::started(overview))),
-        ("/metrics", _) => Some(|overview| {
+fn at(path: &str, role: Role) -> Option<Found> {
+    Some(match (path, role) {
+        ("/livez", _) => Found::At(|overview| verdict(health::live(overview))),
+        ("/readyz", _) => Found::At(|overview| verdict(health::ready(overview))),
+        ("/startupz", _) => Found::At(|overview| verdict(health::started(overview))),
+        ("/metrics", _) => Found::At(|overview| {
             let text = metrics::scrape(&overview.shards, overview.snapshots(), overview.started);
             whole(StatusCode::OK, metrics::CONTENT_TYPE, text)
         }),
-        ("/", Role::Admin) => {
-            Some(|overview| whole(StatusCode::OK, "text/html; charset=utf-8", page::page(overview)))
+        ("/", Role::Admin) => Found::Page,
+        ("/icon.svg", Role::Admin) => {
+            Found::At(|_| whole(StatusCode::OK, "image/svg+xml", page::ICON.to_owned()))
         }
-        ("/api/v1/status", Role::Admin) => Some(|overview| json(StatusCode::OK, &report::status(overview))),
-        _ => None,
-    }
+        ("/api/v1/status", Role::Admin) => {
+            Found::At(|overview| json(StatusCode::OK, &report::status(overview)))
+        }
+        ("/api/v1/requests", Role::Admin) => Found::Requests,
+        ("/api/v1/events", Role::Admin) => Found::Events,
+        _ => return None,
+    })
 }
 
 fn verdict(health: Health) -> Response<Bytes> {

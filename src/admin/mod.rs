@@ -2,10 +2,12 @@
 
 mod action;
 mod answer;
+mod events;
 mod health;
 mod overview;
 mod page;
 mod report;
+mod requests;
 mod server;
 
 use std::path::PathBuf;
@@ -14,7 +16,8 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 
 pub use self::action::{Actions, Reloaded};
-pub use self::overview::{Grant, Heartbeat, Listening, Overview, Route};
+pub use self::overview::{About, Grant, Heartbeat, Listening, Overview, Route, SignOut};
+pub use self::requests::Requests;
 pub use self::server::{Listener, Role, serve};
 use crate::config::Config;
 use crate::net::Listen;
@@ -28,6 +31,8 @@ pub struct Params {
     pub listen: Option<Listen>,
     /// Whether `admin.listen` was written: a default port that is taken is only a warning.
     pub listen_is_default: bool,
+    /// `admin.requests`: how many of the last requests are kept.
+    pub requests: usize,
     /// `probes.listen`; none when off.
     pub probes: Option<Listen>,
 }

@@ -2,12 +2,15 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Actions;
+use super::{Actions, Requests};
 use crate::clock::{Clock, Moment};
 use crate::grant::Teller;
+use crate::grant::error::RefreshError;
+use crate::grant::sign_out::SignedOut;
 use crate::grant::status::Board;
 use crate::metrics::{self, Shard};
 use crate::proxy::guard::Guard;
@@ -40,6 +43,8 @@ pub struct Overview {
     pub warnings: Vec<String>,
     /// Stands before the admin listener, not before the probes.
     pub guard: Guard,
+    /// The last requests.
+    pub requests: Requests,
     /// What people may have done beside what a grant is told.
     pub actions: Actions,
 }
@@ -53,8 +58,29 @@ pub struct Grant {
     pub board: Board,
     /// Its refresher's ear.
     pub teller: Teller,
+    /// Whose it is.
+    pub about: About,
+    /// Revokes and erases it.
+    pub sign_out: SignOut,
     /// Whether a route uses it: then it counts for /readyz and /startupz.
     pub used: bool,
+}
+
+/// Ends a grant by a person's word.
+pub type SignOut =
+    Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<SignedOut, RefreshError>> + Send>> + Send + Sync>;
+
+/// Whose a grant is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// The authorization server, as configured.
+    pub issuer: String,
+    /// The client there.
+    pub client_id: String,
+    /// What is asked for.
+    pub scopes: Vec<String>,
+    /// Whether it begins with a person's sign-in; else the client gets tokens by itself.
+    pub signs_in: bool,
 }
 
 /// A thread that must not stand still.

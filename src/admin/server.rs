@@ -7,9 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,11 +16,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 #[cfg(unix)]
 use tokio::net::UnixListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::Overview;
-use super::answer::answer;
+use super::answer::{Body, Place, answer};
 use crate::clock;
 
 /// How many connections a role carries at a time; for one more, the oldest gives way.
@@ -36,6 +34,12 @@ const LIFETIME: Duration = Duration::from_secs(10);
 
 /// How long an action may take, once it was asked for; a reload reads what the configuration names.
 const WORK: Duration = Duration::from_secs(60);
+
+/// How many pages are told at a time what changes; they stay for as long as somebody looks at them.
+const EVENTS: usize = 16;
+
+/// How long such a page may take nothing: somewhat longer than between two heartbeats.
+const QUIET: Duration = Duration::from_secs(30);
 
 /// After an error of accept(2), mostly for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -62,51 +66,54 @@ pub enum Listener {
 /// A role's connections, the oldest first. An answer takes a moment, so the oldest of many is one that says nothing:
 /// were it waited for, 64 of them would fail every probe of a kubelet, which waits a second.
 #[derive(Debug, Default)]
-struct Places(Mutex<VecDeque<AbortHandle>>);
+struct Places(Mutex<VecDeque<(AbortHandle, Patience)>>);
 
 impl Places {
-    fn take(&self, newcomer: AbortHandle) {
+    fn take(&self, newcomer: AbortHandle, patience: Patience) {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.retain(|connection| !connection.is_finished());
+        // Whoever is told what changes has a place elsewhere.
+        taken.retain(|(connection, patience)| !connection.is_finished() && !patience.is_elsewhere());
         if taken.len() >= CONNECTIONS
-            && let Some(oldest) = taken.pop_front()
+            && let Some((oldest, _)) = taken.pop_front()
         {
             oldest.abort();
         }
-        taken.push_back(newcomer);
+        taken.push_back((newcomer, patience));
     }
 }
 
 /// Serves `listeners` until dropped, and every connection ends with it. To be spawned on the control thread.
 pub async fn serve(listeners: Vec<Listener>, overview: Arc<ArcSwap<Overview>>, role: Role) {
     let places = Arc::new(Places::default());
+    let place = Place { overview, role, events: Arc::new(Semaphore::new(EVENTS)) };
     let mut accepting = JoinSet::new();
     for listener in listeners {
-        accepting.spawn(accept(listener, Arc::clone(&overview), role, Arc::clone(&places)));
+        accepting.spawn(accept(listener, place.clone(), Arc::clone(&places)));
     }
     while accepting.join_next().await.is_some() {}
 }
 
-async fn accept(listener: Listener, overview: Arc<ArcSwap<Overview>>, role: Role, places: Arc<Places>) {
+async fn accept(listener: Listener, place: Place, places: Arc<Places>) {
     let mut carried = JoinSet::new();
     loop {
         while carried.try_join_next().is_some() {}
-        let overview = Arc::clone(&overview);
+        let (place, patience) = (place.clone(), Patience::new());
         let respond = move |request: Request<Incoming>, patience: Patience| {
-            let overview = overview.load_full();
-            async move { answer(&overview, role, request, &patience).await }
+            let place = place.clone();
+            async move { answer(&place, request, &patience).await }
         };
+        let until = patience.clone();
         let accepted: io::Result<AbortHandle> = match &listener {
             Listener::Tcp(tcp) => {
-                tcp.accept().await.map(|(stream, _)| carried.spawn(async { carry(stream, respond).await }))
+                tcp.accept().await.map(|(stream, _)| carried.spawn(carry(stream, until, respond)))
             }
             #[cfg(unix)]
             Listener::Unix(unix) => {
-                unix.accept().await.map(|(stream, _)| carried.spawn(async { carry(stream, respond).await }))
+                unix.accept().await.map(|(stream, _)| carried.spawn(carry(stream, until, respond)))
             }
         };
         match accepted {
-            Ok(connection) => places.take(connection),
+            Ok(connection) => places.take(connection, patience),
             Err(_refused) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
         // Whoever came gets a turn before the next comes and may take its place.
@@ -116,28 +123,50 @@ async fn accept(listener: Listener, overview: Arc<ArcSwap<Overview>>, role: Role
 
 /// How long a connection may last.
 #[derive(Clone, Debug)]
-pub(super) struct Patience(Arc<watch::Sender<tokio::time::Instant>>);
+pub(super) struct Patience(Arc<watch::Sender<Term>>);
+
+/// Until when, and whether it is one of those that stay.
+#[derive(Clone, Copy, Debug)]
+struct Term {
+    end: tokio::time::Instant,
+    stays: bool,
+}
 
 impl Patience {
     fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(clock::in_(LIFETIME))))
+        Self(Arc::new(watch::Sender::new(Term { end: clock::in_(LIFETIME), stays: false })))
+    }
+
+    fn set(&self, span: Duration, stays: bool) {
+        self.0.send_replace(Term { end: clock::in_(span), stays });
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        self.0.borrow().stays
+    }
+
+    /// Something of an answer without an end was taken.
+    pub(super) fn goes_on(&self) {
+        self.set(QUIET, true);
     }
 
     /// The request has come whole, and what it asks for takes its time.
     pub(super) fn is_needed(&self) {
-        self.0.send_replace(clock::in_(WORK));
+        self.set(WORK, false);
     }
 
     /// There is an answer, to be taken within the usual time.
     fn answered(&self) {
-        self.0.send_replace(clock::in_(LIFETIME));
+        if !self.is_elsewhere() {
+            self.set(LIFETIME, false);
+        }
     }
 
     /// Returns when it is over.
     async fn over(&self) {
         let mut told = self.0.subscribe();
         loop {
-            let end = *told.borrow_and_update();
+            let Term { end, .. } = *told.borrow_and_update();
             tokio::select! {
                 () = tokio::time::sleep_until(end) => return,
                 _ = told.changed() => {}
@@ -147,17 +176,16 @@ impl Patience {
 }
 
 /// One connection, one request.
-async fn carry<S, F, A>(stream: S, respond: F)
+async fn carry<S, F, A>(stream: S, patience: Patience, respond: F)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     F: Fn(Request<Incoming>, Patience) -> A,
-    A: Future<Output = Response<Bytes>>,
+    A: Future<Output = Response<Body>>,
 {
-    let patience = Patience::new();
     let service = service_fn(|request| {
         let (patience, answer) = (patience.clone(), respond(request, patience.clone()));
         async move {
-            let answer = answer.await.map(Full::new);
+            let answer = answer.await;
             patience.answered();
             Ok::<_, Infallible>(answer)
         }
@@ -174,13 +202,15 @@ where
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http_body_util::Full;
     use tokio::io::AsyncWriteExt as _;
 
     use super::*;
     use crate::clock::Stopwatch;
 
-    async fn long(_: Request<Incoming>, _: Patience) -> Response<Bytes> {
-        Response::new(Bytes::from(vec![b'.'; 100_000]))
+    async fn long(_: Request<Incoming>, _: Patience) -> Response<Body> {
+        Response::new(Body::Left(Full::new(Bytes::from(vec![b'.'; 100_000]))))
     }
 
     /// How long a connection is carried on which `sent` is sent and nothing is read.
@@ -188,7 +218,7 @@ mod tests {
         let (mut caller, stream) = tokio::io::duplex(1024);
         caller.write_all(sent.as_bytes()).await.unwrap();
         let watch = Stopwatch::start();
-        carry(stream, long).await;
+        carry(stream, Patience::new(), long).await;
         watch.elapsed()
     }
 
@@ -196,11 +226,12 @@ mod tests {
     async fn for_one_connection_more_the_oldest_gives_way() {
         let (places, mut connections) = (Places::default(), JoinSet::new());
         let first = connections.spawn(std::future::pending::<()>());
-        places.take(first.clone());
-        (1..CONNECTIONS).for_each(|_| places.take(connections.spawn(std::future::pending())));
+        let take = |connection| places.take(connection, Patience::new());
+        take(first.clone());
+        (1..CONNECTIONS).for_each(|_| take(connections.spawn(std::future::pending())));
         tokio::task::yield_now().await;
         assert!(connections.try_join_next().is_none(), "there is room for so many");
-        places.take(connections.spawn(std::future::pending()));
+        take(connections.spawn(std::future::pending()));
         tokio::task::yield_now().await;
         let gone = connections.try_join_next().expect("one gives way");
         assert!(gone.unwrap_err().is_cancelled());

@@ -3,6 +3,7 @@
 //! The thread that runs [`App::run`] is the control thread: grants, stores, admin, probes, reload and signals live on
 //! its runtime; requests live on the workers' threads. They share published tokens and counters, nothing else.
 
+mod overview;
 mod reload;
 mod running;
 

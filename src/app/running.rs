@@ -18,12 +18,12 @@ use crate::config::Loaded;
 use crate::grant::endpoint::HttpEndpoint;
 use crate::grant::{self, Handle};
 use crate::metrics::Shard;
+use crate::proxy::Setup;
 use crate::proxy::carrying::Totals;
 #[cfg(unix)]
 use crate::proxy::listener::SocketFile;
 use crate::proxy::listener::{Listener, Socket};
 use crate::proxy::worker::{self, Order, Worker};
-use crate::proxy::{Setup, route, upstream};
 use crate::secret;
 use crate::store::Store;
 use crate::tls::Tls;
@@ -46,17 +46,17 @@ pub(super) struct Running {
     /// True once they have to.
     pub(super) stopping: watch::Sender<bool>,
     pub(super) workers: Vec<Worker>,
-    shards: Vec<Arc<Shard>>,
+    pub(super) shards: Vec<Arc<Shard>>,
     doors: Doors,
-    listening: Vec<admin::Listening>,
-    warnings: Vec<String>,
+    pub(super) listening: Vec<admin::Listening>,
+    pub(super) warnings: Vec<String>,
     /// Of the admin and probes listeners, which serve to the very end.
     #[cfg(unix)]
     socket_files: Vec<SocketFile>,
-    started: Moment,
-    draining: Arc<AtomicBool>,
-    heartbeat: Arc<AtomicU64>,
-    actions: admin::Actions,
+    pub(super) started: Moment,
+    pub(super) draining: Arc<AtomicBool>,
+    pub(super) heartbeat: Arc<AtomicU64>,
+    pub(super) actions: admin::Actions,
 }
 
 /// A grant that is kept alive, and where it rests.
@@ -143,6 +143,7 @@ impl Running {
             tls: self.tls.clone(),
             clock: self.clock.clone(),
             access: self.loaded.config.log.access,
+            recent: self.kept_requests(),
         }
     }
 
@@ -218,44 +219,6 @@ impl Running {
             self.leaving.spawn(grant.handle.stop());
         }
         while self.leaving.join_next().await.is_some() {}
-    }
-
-    /// What operators may see.
-    fn overview(&self) -> Overview {
-        let config = &self.loaded.config;
-        let used = |name: &GrantName| config.proxy.routes.iter().any(|route| route.grant == *name);
-        let route = |route: &route::Params| admin::Route {
-            path: route.path.clone(),
-            host: route.host.clone(),
-            upstream: shown(&route.upstream),
-            grant: route.grant.clone(),
-        };
-        let grant = |(name, grant): (&GrantName, &Grant)| admin::Grant {
-            name: name.clone(),
-            board: grant.handle.board.clone(),
-            teller: grant.handle.teller(),
-            used: used(name),
-        };
-        let worker_beats = self.workers.iter().enumerate();
-        let worker_beats =
-            worker_beats.map(|(index, worker)| (format!("worker {index}"), worker.heartbeat()));
-        let beats = worker_beats.chain([("control thread".to_owned(), Arc::clone(&self.heartbeat))]);
-        let found = self.loaded.warnings().iter().map(ToString::to_string);
-        Overview {
-            clock: self.clock.clone(),
-            started: self.started,
-            config_file: admin::file(config),
-            identity: admin::identity(config),
-            listeners: self.listening.clone(),
-            grants: self.grants.iter().map(grant).collect(),
-            routes: config.proxy.routes.iter().map(route).collect(),
-            shards: self.shards.clone(),
-            heartbeats: beats.map(|(of, beat)| heartbeat(of, beat, self.started)).collect(),
-            draining: Arc::clone(&self.draining),
-            warnings: self.warnings.iter().cloned().chain(found).collect(),
-            guard: admin::guard(&config.proxy.guard),
-            actions: self.actions.clone(),
-        }
     }
 }
 
@@ -349,17 +312,4 @@ async fn follow(tls: Tls) {
         // It ends with the program, which then needs no certificate any more.
         drop(tokio::task::spawn_blocking(move || tls.follow()).await);
     }
-}
-
-/// A thread that has not said anything yet counts as alive since the start.
-fn heartbeat(of: String, beat: Arc<AtomicU64>, started: Moment) -> admin::Heartbeat {
-    let last = move || match beat.load(Ordering::Relaxed) {
-        0 => started,
-        millis => Moment { boot: Duration::from_millis(millis), ..started },
-    };
-    admin::Heartbeat { of, last: Arc::new(last) }
-}
-
-fn shown(upstream: &upstream::Params) -> String {
-    format!("{}{}", upstream.target, upstream.path)
 }

@@ -340,6 +340,8 @@ group! {
     Admin in "admin" {
         listen: ListenOrOff = "\"127.0.0.1:9901\"",
             "Where people and the command come in; \"off\" for nowhere.";
+        requests: Count<0, 10_000> = "200",
+            "How many of the last requests each worker keeps for the status page, without secrets; 0 for none.";
     } later {}
 }
 

@@ -93,7 +93,11 @@ impl Sheet<'_> {
 
     fn default(&self, key: &Key) -> Option<String> {
         match &self.config.store {
-            store::Params::File { path, .. } if key.path() == "store.path" => Some(quoted(&shown(path))),
+            store::Params::File { path, .. } | store::Params::Keyring { path, .. }
+                if key.path() == "store.path" =>
+            {
+                Some(quoted(&shown(path)))
+            }
             _ => Some(key.default.to_owned()).filter(|default| !default.is_empty()),
         }
     }

@@ -1,6 +1,6 @@
 //! A page for each code that the program can emit: `bearerd explain CODE` prints it.
 
-use crate::{checking, config, grant, proxy};
+use crate::{checking, config, grant, login, proxy};
 
 /// Declares the pages: the texts, and one page of rustdoc with all of them.
 macro_rules! pages {
@@ -15,6 +15,7 @@ macro_rules! pages {
 }
 
 pages! {
+    "action_not_allowed"
     "active"
     "address_taken"
     "address_unusable"
@@ -36,12 +37,16 @@ pages! {
     "bad_url"
     "bare_secret"
     "body_too_large"
+    "callback_malformed"
     "caller_not_allowed"
     "certificate_ends_soon"
     "client_auth_unsupported"
     "client_key_unusable"
+    "client_refused"
     "client_rejected"
     "clock_wrong"
+    "code_rejected"
+    "config_rejected"
     "connection_failed"
     "contradiction"
     "degraded"
@@ -51,6 +56,7 @@ pages! {
     "dpop_unsupported"
     "duplicate_route"
     "egress_proxy_unused"
+    "emit_failed"
     "expectation_failed"
     "exposed_listener"
     "flow_without_sign_in"
@@ -58,6 +64,7 @@ pages! {
     "grant_rejected"
     "header_too_large"
     "host_not_allowed"
+    "id_token_mismatch"
     "internal"
     "issuer_mismatch"
     "loop"
@@ -69,7 +76,11 @@ pages! {
     "mixed_shapes"
     "name_unknown"
     "no_grant"
+    "no_refresh_token"
     "no_route"
+    "no_sign_in_endpoint"
+    "no_such_grant"
+    "no_such_page"
     "not_built_in"
     "not_implemented"
     "not_yet"
@@ -77,17 +88,28 @@ pages! {
     "overloaded"
     "plaintext_server"
     "plaintext_upstream"
+    "redirect_port_taken"
+    "redirect_uri_refused"
     "request_rejected"
     "request_timeout"
     "reserved_parameter"
+    "resource_refused"
     "revocation_failed"
+    "scope_refused"
     "secret_file_missing"
     "secret_file_mode"
     "secret_unreadable"
     "secret_unset"
+    "server_unavailable"
+    "server_unreachable"
+    "sign_in_cancelled"
+    "sign_in_denied"
+    "sign_in_refused"
     "sign_in_required"
+    "sign_in_timed_out"
     "signed_out"
     "starting"
+    "state_mismatch"
     "stopping"
     "store_corrupt"
     "store_in_memory"
@@ -128,6 +150,9 @@ pub struct Area {
     pub codes: Vec<&'static str>,
 }
 
+/// Those that are the admin listener's own; it has others in common with the proxy.
+const ADMIN: &[&str] = &["action_not_allowed", "config_rejected", "no_such_grant", "no_such_page"];
+
 /// Every code that the program can emit, by area; a few are in two.
 #[must_use]
 pub fn areas() -> Vec<Area> {
@@ -144,6 +169,11 @@ pub fn areas() -> Vec<Area> {
             title: "Why a refresh brought no token",
             codes: grant::error::Code::ALL.iter().map(|code| code.word()).collect(),
         },
+        Area {
+            title: "Why a sign-in brought nothing",
+            codes: login::Code::ALL.iter().map(|code| code.word()).collect(),
+        },
+        Area { title: "Answers of the admin listener", codes: ADMIN.to_vec() },
         Area {
             title: "What is wrong with a configuration",
             codes: config::Code::ALL.iter().map(|code| code.word()).collect(),

@@ -6,5 +6,31 @@ pub mod codes;
 pub mod roff;
 pub mod text;
 
-#[doc = include_str!("guarantees.md")]
-pub mod guarantees {}
+/// Declares a page of rustdoc for a file.
+macro_rules! pages {
+    ($($page:ident = $file:literal;)*) => {
+        $(#[doc = include_str!($file)] pub mod $page {})*
+    };
+}
+
+pages! {
+    quick_start = "quick_start.md";
+    sidecar = "howto/sidecar.md";
+    dev = "howto/dev.md";
+    legacy = "howto/legacy.md";
+    providers = "providers.md";
+    authgear = "providers/authgear.md";
+    keycloak = "providers/keycloak.md";
+    auth0 = "providers/auth0.md";
+    okta = "providers/okta.md";
+    entra = "providers/entra.md";
+    google = "providers/google.md";
+    gitlab = "providers/gitlab.md";
+    guarantees = "guarantees.md";
+    security = "security.md";
+    alternatives = "alternatives.md";
+    configuration = "reference/configuration.md";
+    commands = "reference/commands.md";
+    metrics = "reference/metrics.md";
+    events = "reference/events.md";
+}

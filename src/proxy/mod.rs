@@ -11,6 +11,7 @@ pub mod guard;
 pub mod headers;
 pub mod inherited;
 pub mod listener;
+pub mod recent;
 pub mod route;
 pub mod upgrade;
 pub mod upstream;
@@ -31,6 +32,7 @@ use self::authorize::Authorizer;
 use self::body::{Body, RequestBody, Upload};
 use self::error::{Code, ProxyError};
 use self::guard::{Admission, Guard, Host};
+use self::recent::Recent;
 use self::upstream::{Spare, Upstream};
 use crate::clock::{Clock, Stopwatch};
 use crate::dpop::Refusal;
@@ -52,6 +54,8 @@ pub struct Setup {
     pub clock: Clock,
     /// Which requests get a line in the log.
     pub access: Access,
+    /// How many of the last requests are kept for people.
+    pub recent: usize,
 }
 
 /// Carries requests for one worker.
@@ -61,6 +65,7 @@ pub struct Proxy {
     guard: Guard,
     table: route::Table,
     routes: Vec<Route>,
+    recent: Rc<Recent>,
 }
 
 /// A route with what it needs at hand.
@@ -69,6 +74,7 @@ struct Route {
     reader: Reader,
     upstream: Rc<Upstream>,
     series: Arc<RouteSeries>,
+    label: String,
 }
 
 impl Proxy {
@@ -95,19 +101,28 @@ impl Proxy {
                 Rc::new(Upstream::new(target, http, tls, &setup.params.limits))
             };
             let upstream = Rc::clone(known.entry((target.clone(), http)).or_insert_with(fresh));
-            let series = shard.route(&params.label());
-            routes.push(Route { params: params.clone(), reader, upstream, series });
+            let label = params.label();
+            let series = shard.route(&label);
+            routes.push(Route { params: params.clone(), reader, upstream, series, label });
         }
         let hosts = setup.params.routes.iter().filter_map(|route| route.host.clone());
         let guard = Guard::new(&setup.params.guard, hosts);
         let table = route::Table::new(&setup.params.routes);
-        Ok(Self { setup, shard: Arc::clone(shard), guard, table, routes })
+        let recent = previous.map(|previous| &previous.recent).filter(|kept| kept.most() == setup.recent);
+        let recent = recent.map_or_else(|| Rc::new(Recent::new(setup.recent)), Rc::clone);
+        Ok(Self { setup, shard: Arc::clone(shard), guard, table, routes, recent })
     }
 
     /// What the configuration limits.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.setup.params.limits
+    }
+
+    /// The last requests, for people.
+    #[must_use]
+    pub fn recent(&self) -> Vec<recent::Request> {
+        self.recent.all()
     }
 
     /// Closes connections to upstreams that rested too long.
@@ -118,23 +133,23 @@ impl Proxy {
     /// Answers one request. Every failure becomes a response here.
     pub async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
         let asked = self.asked(&request);
-        let taken = Cell::new(None);
-        let answered = caught(pin!(self.forward(request, &taken))).await.unwrap_or_else(|| Err(fault()));
-        self.answer(&asked, taken.get(), answered)
+        let course = Course::default();
+        let answered = caught(pin!(self.forward(request, &course))).await.unwrap_or_else(|| Err(fault()));
+        self.answer(&asked, &course, answered)
     }
 
     /// Answers a request that there is no place for.
     #[cold]
     pub fn overloaded(&self, request: &Request<Incoming>) -> Response<Body> {
         let error = ProxyError::new(Code::Overloaded, "Too many requests are being carried already.");
-        self.answer(&self.asked(request), None, Err(error))
+        self.answer(&self.asked(request), &Course::default(), Err(error))
     }
 
-    /// THE HOT PATH: guard, route, token; strip, aim; connect, authorize, send. `taken` tells which route it was.
+    /// THE HOT PATH: guard, route, token; strip, aim; connect, authorize, send. `course` tells what became of it.
     async fn forward<'a>(
         &'a self,
         request: Request<Incoming>,
-        taken: &Cell<Option<&'a Route>>,
+        course: &Course<'a>,
     ) -> Result<Response<Body>, ProxyError> {
         let (mut head, body) = request.into_parts();
         let host = match self.guard.admit(&head)? {
@@ -142,7 +157,7 @@ impl Proxy {
             Admission::Answer(answer) => return Ok(answer.map(Body::from_bytes)),
         };
         let route = self.route(&host, &head)?;
-        taken.set(Some(route));
+        course.route.set(Some(route));
         let target = route::target(&route.params, &head.uri)?;
         let body = RequestBody::new(body, self.limits(), route.params.credential.header());
         let authorizer = self.authorizer(route, &body.upload()).await?;
@@ -156,7 +171,7 @@ impl Proxy {
         let terms = route.terms(request.method(), &authorizer);
         let (mut answer, spare) = route.send(request, &authorizer, terms).await?;
         if answer.0.status() == StatusCode::UNAUTHORIZED {
-            answer = Box::pin(self.refused(route, &authorizer, answer, spare)).await?;
+            answer = Box::pin(self.refused(route, &authorizer, answer, spare, course)).await?;
         }
         let (mut response, hold) = answer;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -176,6 +191,7 @@ impl Proxy {
         authorizer: &Authorizer<'_>,
         mut answer: upstream::Answer,
         mut spare: Option<Spare>,
+        course: &Course<'_>,
     ) -> Result<upstream::Answer, ProxyError> {
         let mut grounds = Vec::new();
         let outcome = loop {
@@ -195,6 +211,7 @@ impl Proxy {
                 let successor = route.reader.successor(authorizer.generation(), self.limits().token_wait);
                 let Some(token) = successor.await else { break Some(Retried::NoSuccessor) };
                 authorizer.replace(token);
+                course.renewed.set(true);
             }
             grounds.push(ground);
             (answer, spare) = route.send_again(spared, answer, authorizer).await?;
@@ -259,7 +276,7 @@ impl Proxy {
         Asked {
             since: Stopwatch::start(),
             method: request.method().clone(),
-            uri: (self.setup.access != Access::Off).then(|| request.uri().clone()),
+            uri: (self.setup.access != Access::Off || self.setup.recent > 0).then(|| request.uri().clone()),
             is_grpc: grpc::is_spoken(request.headers()),
             page: self.guard.reader(request.headers()),
         }
@@ -269,7 +286,7 @@ impl Proxy {
     fn answer(
         &self,
         asked: &Asked,
-        route: Option<&Route>,
+        course: &Course<'_>,
         answered: Result<Response<Body>, ProxyError>,
     ) -> Response<Body> {
         let (mut response, error) = match answered {
@@ -281,12 +298,25 @@ impl Proxy {
         if let Some(origin) = &asked.page {
             guard::let_read(response.headers_mut(), origin.clone());
         }
-        let (status, took) = (response.status(), asked.since.elapsed());
+        let (status, took, route) = (response.status(), asked.since.elapsed(), course.route.get());
         if let Some(route) = route {
             route.series.answered(&asked.method, status, took, error.as_ref().map(ProxyError::code));
         }
+        if let Some(uri) = asked.uri.as_ref().filter(|_| self.setup.recent > 0) {
+            let label = route.map_or("", |route| route.label.as_str());
+            self.recent.note(uri.path(), label, |path, route| recent::Request {
+                at: self.setup.clock.now().minus(took),
+                method: asked.method.clone(),
+                path,
+                route,
+                status,
+                took,
+                renewed: course.renewed.get(),
+                code: error.as_ref().map(|error| error.code().word()),
+            });
+        }
         let notable = error.is_some() || status.is_server_error();
-        if self.setup.access == Access::All || notable {
+        if self.setup.access == Access::All || notable && self.setup.access != Access::Off {
             self.log(asked, route, status, error.as_ref(), took);
         }
         response
@@ -309,16 +339,25 @@ impl Proxy {
         let Asked { method, uri: Some(uri), .. } = asked else { return };
         let (path, duration_ms) = (uri.path(), u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         let (code, detail) = (error.map(|error| error.code().word()), error.map(ProxyError::detail));
-        let (status, route) = (status.as_u16(), route.map(|route| route.params.label()));
+        let (status, route) = (status.as_u16(), route.map(|route| route.label.as_str()));
         tracing::info!(event = "request", %method, path, route, status, duration_ms, error = code, detail, "{method} {path} {status}");
     }
+}
+
+/// What becomes of a request on its way.
+#[derive(Default)]
+struct Course<'a> {
+    /// Which route took it.
+    route: Cell<Option<&'a Route>>,
+    /// Whether it was sent again with another token.
+    renewed: Cell<bool>,
 }
 
 /// What is remembered of a request for when it has been answered.
 struct Asked {
     since: Stopwatch,
     method: Method,
-    /// None when nothing is logged.
+    /// None when nothing is logged or kept.
     uri: Option<Uri>,
     is_grpc: bool,
     /// The origin whose page may read the answer.

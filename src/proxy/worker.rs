@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinSet, LocalSet};
 
 use super::carrying::{Alive, Caller, Totals};
 use super::connection::{self, Current};
 use super::listener::{Listener, Socket};
-use super::{Proxy, Setup};
+use super::{Proxy, Setup, recent};
 use crate::clock::{Clock, Moment};
 use crate::metrics::Shard;
 
@@ -29,6 +29,8 @@ pub enum Order {
     Carry(Socket),
     /// Carry the requests that follow as this says; the sender is dropped once they are.
     Reload(Arc<Setup>, mpsc::Sender<()>),
+    /// Tell the last requests.
+    Recent(oneshot::Sender<Vec<recent::Request>>),
     /// Accept no more, let requests end for so long (`shutdown_grace`), then end. Told twice: end at once.
     Drain(Duration),
 }
@@ -167,6 +169,8 @@ impl Desk {
         match order {
             Order::Carry(socket) => self.serve(socket),
             Order::Reload(setup, _taken) => self.reload(setup),
+            // Whoever asked may have gone.
+            Order::Recent(asker) => drop(asker.send(self.current.borrow().recent())),
             Order::Listen(_) | Order::Drain(_) => {}
         }
     }

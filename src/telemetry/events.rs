@@ -26,6 +26,15 @@ pub const EVENTS: &[Event] = &[
     event("store_save_finished", "A record that could not be written at first is written."),
     event("store_spare_failed", "The spare room for the next record could not be set aside."),
     event("store_recovered", "A rotation that was kept in memory for want of a store is saved."),
+    event(
+        "store_mark_damaged",
+        "The mark beside the keyring's lock could not be read, and was made anew from the entry.",
+    ),
+    event(
+        "store_mark_failed",
+        "A record is saved in the keyring, and the mark beside its lock was not renewed.",
+    ),
+    event("store_entry_left", "A keyring's entry that is of no more use could not be removed."),
     event("rotation_unsaved_at_exit", "The program ends and a rotated refresh token is lost with it."),
     event(
         "intent_found",

@@ -6,8 +6,7 @@ use clap::error::ErrorKind;
 use super::texts;
 
 /// What the manual speaks of and this version has not. An entry that has come is to leave.
-const NOT_YET: &[&str] =
-    &["login", "logout", "token", "refresh", "wait", "reload", "stop", "check --online", "status --watch"];
+const NOT_YET: &[&str] = &[];
 
 /// Programs beside bearerd that a reader may be told to run.
 const OTHERS: &[&str] = &[
@@ -144,7 +143,11 @@ fn every_command_that_is_named_in_a_sentence_is_parsed() {
             for words in
                 commands(&quoted.replace('\n', " ")).into_iter().filter(|words| words[0] == "bearerd")
             {
-                parsed(&words).unwrap_or_else(|why| panic!("{page}: {words:?}: {why}"));
+                // A sentence may name a command without all that it needs.
+                let is_named = |why: &String| why.contains("required arguments were not provided");
+                parsed(&words)
+                    .or_else(|why| if is_named(&why) { Ok(()) } else { Err(why) })
+                    .unwrap_or_else(|why| panic!("{page}: {words:?}: {why}"));
                 ours += 1;
             }
         }
@@ -160,7 +163,7 @@ fn every_configuration_that_is_shown_loads() {
         loaded.unwrap_or_else(|errors| panic!("{page}:\n{errors}"));
         found += 1;
     }
-    assert!(found >= 1, "{found}");
+    assert!(found >= 10, "{found}");
 }
 
 #[test]

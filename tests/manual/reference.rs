@@ -15,6 +15,7 @@ fn made() -> [(&'static str, String); 4] {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a person asks for the pages to be written")]
 fn every_page_of_reference_is_what_the_code_says() {
     for (name, text) in made() {
         let path = super::root().join("src/manual/reference").join(format!("{name}.md"));
@@ -123,7 +124,7 @@ fn of_verb(page: &mut String, above: &str, verb: clap::Command) {
 fn metrics() -> String {
     let mut page = format!(
         "# Reference: metrics\n\n{MADE} In OpenMetrics text, at `/metrics` of `[probes]` and `[admin]`. The samples of a \
-         counter end in `_total`. Times are in seconds since 1970.\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n"
+         counter end in `…_total`. Times are in seconds since 1970.\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n"
     );
     for metric in METRICS {
         let labels: Vec<String> = metric.labels.iter().map(|label| code(label)).collect();

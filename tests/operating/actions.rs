@@ -10,7 +10,8 @@ use crate::support::raw::{Peer, Reply};
 
 const REFRESH: &str = "/api/v1/grants/default/refresh";
 const LOOK: &str = "/api/v1/grants/default/look";
-const ACTIONS: [&str; 4] = [REFRESH, LOOK, "/api/v1/reload", "/api/v1/stop"];
+const SIGN_OUT: &str = "/api/v1/grants/default/sign_out";
+const ACTIONS: [&str; 5] = [REFRESH, LOOK, SIGN_OUT, "/api/v1/reload", "/api/v1/stop"];
 
 const COMMAND: &str = "Host: localhost\r\nbearerd-action: 1";
 const FORM: &str = "Host: localhost\r\nContent-Type: application/x-www-form-urlencoded";
@@ -24,7 +25,7 @@ async fn post(admin: SocketAddr, path: &str, fields: &str, body: &str) -> Reply 
 /// What has been done so far is this, and nothing else.
 fn nothing_was_done(stage: &mut Stage) {
     assert!(stage.told.try_recv().is_err() && stage.reloads.try_recv().is_err());
-    assert!(stage.stops.try_recv().is_err());
+    assert!(stage.stops.try_recv().is_err() && stage.ended.try_recv().is_err());
 }
 
 /// The token that the page's forms carry.
@@ -73,6 +74,26 @@ async fn a_reload_is_answered_once_it_is_known_what_became_of_it() {
         drop(stage.reloads.recv().await);
     });
     assert_eq!((reply.status(), reply.json()["code"].clone()), (503, "stopping".into()));
+}
+
+#[tokio::test]
+async fn a_sign_out_tells_what_was_done_and_the_refresher_looks_at_once() {
+    let mut stage = stage().await;
+    let reply = post(stage.admin, SIGN_OUT, COMMAND, "").await;
+    assert_eq!(
+        (reply.status(), reply.json()),
+        (200, serde_json::json!({ "revoked": true, "sentence": "Revoked." }))
+    );
+    assert!(stage.ended.try_recv().is_ok() && matches!(stage.told.try_recv(), Ok(Command::Look)));
+    let token = form_token(&stage).await;
+    let reply = post(stage.admin, SIGN_OUT, FORM, &format!("token={token}")).await;
+    assert_eq!((reply.status(), reply.head.header("location")), (303, Some("/")));
+    assert!(stage.ended.try_recv().is_ok() && stage.told.try_recv().is_ok());
+    // The server cannot be told.
+    stage.ended.close();
+    let reply = post(stage.admin, SIGN_OUT, COMMAND, "").await;
+    assert_eq!((reply.status(), reply.json()["code"].clone()), (502, "no_grant".into()));
+    assert!(stage.told.try_recv().is_err());
 }
 
 #[tokio::test]

@@ -101,6 +101,7 @@ impl Options {
             readers: HashMap::from([(grant, reader)]),
             tls: Tls::load(&trusted).unwrap(),
             clock: self.clock,
+            recent: 0,
             access: Access::Off,
         };
         let worker =

@@ -202,3 +202,61 @@ async fn a_refresh_a_reload_and_the_end_can_be_asked_for() {
     assert_eq!(stage.bearerd.wait().await.code(), Some(0));
     assert_eq!(stage.bearerd.events("stopped").len(), 1);
 }
+
+#[tokio::test]
+async fn the_last_requests_are_kept_without_what_is_secret() {
+    let more = "requests = 3\n[guard]\nallowed_hosts = [\"localhost\"]\n";
+    let stage = Box::pin(Stage::with(strict(60), more, &[])).await;
+    stage.is("active").await;
+    for target in ["/status/201", "/echo?key=canary", "/status/404"] {
+        stage.get(target).await;
+    }
+    let strange = "GET /strange HTTP/1.1\r\nHost: evil.test\r\n\r\n";
+    assert_eq!(Peer::connect(stage.proxy).await.ask(strange).await.status(), 403);
+    let report = text(stage.admin, "/api/v1/requests").await;
+    assert!(!report.contains("canary"), "{report}");
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let seen = report["requests"].as_array().unwrap().iter();
+    let seen: Vec<_> =
+        seen.map(|one| (one["path"].as_str(), one["status"].as_u64(), one["code"].as_str())).collect();
+    assert_eq!(
+        seen,
+        [
+            (Some("/strange"), Some(403), Some("host_not_allowed")),
+            (Some("/status/404"), Some(404), None),
+            (Some("/echo"), Some(200), None),
+        ],
+        "the latest first, and as many as were asked for"
+    );
+    // A reload leaves them, and takes another number.
+    let config = std::fs::read_to_string(stage.home.path().join("proxy.toml")).unwrap();
+    assert_eq!(act(stage.admin, "reload").await.status(), 200);
+    let kept = async || -> serde_json::Value {
+        serde_json::from_str(&text(stage.admin, "/api/v1/requests").await).unwrap()
+    };
+    assert_eq!(kept().await, report);
+    stage.home.configure(&config.replace("requests = 3", "requests = 0"));
+    assert_eq!(act(stage.admin, "reload").await.status(), 200);
+    assert_eq!(kept().await["requests"], serde_json::json!([]));
+    assert!(!text(stage.admin, "/").await.contains("Recent requests"));
+}
+
+#[tokio::test]
+async fn a_sign_out_erases_the_grant_and_withdraws_its_token() {
+    let stage = Stage::of(strict(3600)).await;
+    stage.recovers().await;
+    let reply = act(stage.admin, "grants/default/sign_out").await;
+    assert_eq!(reply.status(), 200, "{}", reply.text());
+    let told = reply.json();
+    assert!(told["revoked"].is_boolean() && told["sentence"].is_string(), "{told}");
+    let refused = async {
+        while stage.get("/echo").await.status() != 503 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    Box::pin(in_time_or(|| stage.bearerd.log().join("\n"), refused)).await;
+    let status = stage.is("sign_in_required").await;
+    assert_eq!(status["grants"][0]["expires"], serde_json::Value::Null);
+    let left = std::fs::read_to_string(stage.home.path().join("state.json")).unwrap();
+    assert_eq!(crate::support::canaries::found(&left, &stage.server.secrets()), None);
+}

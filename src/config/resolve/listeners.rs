@@ -13,9 +13,12 @@ const ADMIN: (&str, u16) = ("127.0.0.1", 9901);
 /// `listen` when nothing is written.
 const LISTEN: (&str, u16) = ("localhost", 8080);
 
+/// `admin.requests` when nothing is written.
+const REQUESTS: usize = 200;
+
 pub(super) fn resolve(
     listen: Option<Placed<OneOrMore<Listen>>>,
-    Admin { listen: admin, faulty: _ }: Admin,
+    Admin { listen: admin, requests, faulty: _ }: Admin,
     Probes { listen: probes, faulty: _ }: Probes,
     context: &mut Context<'_>,
 ) -> (Vec<Listen>, admin::Params) {
@@ -32,6 +35,7 @@ pub(super) fn resolve(
     let params = admin::Params {
         listen: if admin.is_none() { Some(tcp(ADMIN)) } else { admin_listen.map(|one| one.value) },
         listen_is_default: admin.is_none(),
+        requests: requests.map_or(REQUESTS, |requests| requests.value.0),
         probes: probes_listen.map(|one| one.value),
     };
     let listen =

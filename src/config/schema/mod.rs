@@ -164,18 +164,24 @@ fn rules() -> Map<String, Value> {
             "listen": { "anyOf": [text(&local()), { "type": "array", "items": text(&local()) }] },
             "admin": { "properties": { "listen": { "anyOf": [{ "const": "off" }, text(&local())] } } },
         } },
-        { "if": {
-            "required": ["store"],
-            "properties": { "store": { "required": ["kind"], "properties": { "kind": { "const": "memory" } } } },
-          },
-          "then": { "properties": { "store": { "not": { "anyOf": [
-            { "required": ["path"] },
-            { "required": ["encryption_key"] },
-            { "required": ["allow_network_fs"], "properties": { "allow_network_fs": { "const": true } } },
-          ] } } } } },
+        { "properties": { "store": stores() } },
         { "properties": { "guard": { "properties": { "allowed_hosts": { "minItems": 1 } } } } },
     ]);
     [("allOf".to_owned(), all)].into_iter().collect()
+}
+
+/// What is of no use, or not built in, with which kind of store.
+fn stores() -> Value {
+    let kind = |kind: &str| json!({ "required": ["kind"], "properties": { "kind": { "const": kind } } });
+    let network =
+        json!({ "required": ["allow_network_fs"], "properties": { "allow_network_fs": { "const": true } } });
+    let (path, key) = (json!({ "required": ["path"] }), json!({ "required": ["encryption_key"] }));
+    let none_of = |rules: &[&Value]| json!({ "not": { "anyOf": rules } });
+    let keyring = if KEYRING_IS_BUILT_IN { none_of(&[&key]) } else { false.into() };
+    json!({ "allOf": [
+        { "if": kind("memory"), "then": none_of(&[&path, &key, &network]) },
+        { "if": kind("keyring"), "then": keyring },
+    ] })
 }
 
 /// What holds between the keys of a grant. `is_whole`: nothing can be added from elsewhere.
