@@ -14,7 +14,7 @@ use crate::grant::endpoint::{HttpEndpoint, Known, Question};
 use crate::grant::error::{self, RefreshError};
 use crate::grant::wire::{self, Answer, Form, Told};
 use crate::grant::{self, ClientAuthMethod, Flow, Params};
-use crate::login::{Login, Outcome, Person, Wish};
+use crate::login::{self, Login, Outcome, Person, Wish};
 use crate::proxy::upstream::Target;
 use crate::secret::random_hex;
 use crate::tls::{Alpn, Tls};
@@ -178,7 +178,7 @@ async fn redirect_uri(params: &Params, endpoint: &HttpEndpoint, findings: &mut F
             findings.good(CHECK, format!("The authorization endpoint lets a browser return to {uri}."))
         }
         // Whoever brings a refresh token need not sign in.
-        Err(error) if error.code == "redirect_uri_refused" && seed.is_some() => {
+        Err(error) if error.code == login::Code::RedirectUriRefused.word() && seed.is_some() => {
             findings.warning(CHECK, error.code, error.sentence);
         }
         Err(error) if error.outcome == Outcome::Unreachable => {

@@ -19,7 +19,7 @@ pub(super) struct Arguments {
     /// What that finds, as JSON
     #[arg(long, requires = "online")]
     json: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Instead of what proxy.toml says")]
     flags: Flags,
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Place, strict};
 use crate::support::authorization_server::{
-    AuthorizationServer, Client, Fault, Options, Phase, Stage, TokenState,
+    AuthorizationServer, Client, Exchange, Fault, Options, Phase, Stage, TokenState,
 };
 use crate::support::canaries;
 use crate::support::process::Process;
@@ -117,11 +117,11 @@ async fn killed_at_any_step_it_leaves_what_is_good_or_what_is_refused_and_is_fin
         let before = place.record();
         place.server.fault_revocation(Fault::Hang, phase);
         let mut dies = Process::spawn(place.home.bearerd().arg("logout")).keeps_secrets_of(&place.server);
-        let is_held = |one: &crate::support::authorization_server::Exchange| {
-            one.is_revocation() && one.stage == Stage::Held
-        };
+        let is_held = |one: &Exchange| one.is_revocation() && one.stage == Stage::Held;
         place.server.wait_for("a revocation that hangs", |log| log.iter().any(is_held)).await;
         dies.kill();
+        let is_noticed = |one: &Exchange| one.is_revocation() && one.stage == Stage::Abandoned;
+        place.server.wait_for("the client gone", |log| log.iter().any(is_noticed)).await;
         place.server.heal();
         place.server.has_settled().await;
         assert_eq!((place.record(), is_revoked(&place)), (before, revoked), "{phase:?}");
