@@ -11,7 +11,7 @@ const [scenario, given] = [process.argv[2], JSON.parse(process.argv[3])];
 setTimeout(() => {
   console.error(`${scenario} took too long`);
   process.exit(3);
-}, 120_000).unref();
+}, 540_000).unref();
 
 const browser = await chromium.launch({
   executablePath: given.chromium,

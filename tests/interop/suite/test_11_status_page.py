@@ -14,7 +14,7 @@ def browse(scenario, stage, **more):
     """What the browser has seen (page.mjs)."""
     job = json.dumps({"chromium": peers.chromium(), "page": stage.page, **more})
     command = ["node", str(peers.INTEROP / "page.mjs"), scenario, job]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     if done.returncode != 0:
         raise AssertionError(f"{scenario} ended with {done.returncode}: {done.stderr}")
     return json.loads(done.stdout)
@@ -38,7 +38,7 @@ class StatusPage(unittest.TestCase):
         stage.is_("active")
         if state == "active":
             stage.revoke()
-        stage.traffic(60)
+        stage.traffic(52)
         stage.brought_to(state)
         looks = browse("audit", stage)
         self.assertEqual(len(looks), LOOKS)
