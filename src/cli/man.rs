@@ -1,6 +1,6 @@
 //! `bearerd man`: the pages bearerd(1) and proxy.toml(5), in roff.
 
-use super::{Exit, Failure, command, say};
+use super::{EXITS, Exit, Failure, command, say};
 use crate::manual::roff;
 
 #[derive(Debug, clap::Args)]
@@ -16,7 +16,7 @@ pub(super) struct Arguments {
 pub(super) fn man(arguments: &Arguments) -> Result<Exit, Failure> {
     let page = match arguments.page.as_str() {
         "proxy.toml" => roff::proxy_toml(),
-        _ => roff::bearerd(command()),
+        _ => roff::bearerd(command(), EXITS),
     };
     say(&page);
     Ok(Exit::Success)

@@ -147,6 +147,17 @@ enum Exit {
     Cancelled = 130,
 }
 
+/// How a command ends, as the pages tell it.
+pub const EXITS: &[(u8, &str)] = &[
+    (Exit::Success as u8, "As asked; also after SIGTERM."),
+    (Exit::Failure as u8, "Something failed."),
+    (Exit::Usage as u8, "The command line is wrong."),
+    (Exit::Unreachable as u8, "No bearerd answers, or a server cannot be reached."),
+    (Exit::SignInRequired as u8, "A person has to sign in."),
+    (Exit::Config as u8, "The configuration is bad, or the store cannot be used."),
+    (Exit::Cancelled as u8, "A sign-in was cancelled."),
+];
+
 /// Why a command did not succeed.
 #[derive(Debug)]
 struct Failure {

@@ -4,9 +4,9 @@ use clap::{Arg, Command};
 
 use crate::config::{Flags, Key, keys};
 
-/// bearerd(1): every command on one page.
+/// bearerd(1): every command on one page, and how each may end.
 #[must_use]
-pub fn bearerd(mut command: Command) -> String {
+pub fn bearerd(mut command: Command, exits: &[(u8, &str)]) -> String {
     command.build();
     let mut page = title("BEARERD", 1);
     page.push_str(".SH NAME\nbearerd \\- keeps an OAuth refresh token alive and authorizes requests\n");
@@ -17,6 +17,8 @@ pub fn bearerd(mut command: Command) -> String {
     command.get_arguments().for_each(|argument| option(&mut page, argument));
     page.push_str(".SH COMMANDS\n");
     command.get_subcommands().for_each(|verb| verb_page(&mut page, "bearerd", verb));
+    page.push_str(".SH EXIT STATUS\n");
+    exits.iter().for_each(|(code, meaning)| page.push_str(&format!(".TP\n{code}\n{}", lines(meaning))));
     page.push_str(END);
     page
 }
@@ -26,28 +28,6 @@ fn title(name: &str, section: u8) -> String {
 }
 
 const END: &str = "\
-.SH EXIT STATUS
-.TP
-0
-As asked; also after SIGTERM.
-.TP
-1
-Something failed.
-.TP
-2
-The command line is wrong.
-.TP
-69
-No bearerd answers, or a server cannot be reached.
-.TP
-77
-A person has to sign in.
-.TP
-78
-The configuration is bad, or the store cannot be used.
-.TP
-130
-A sign-in was cancelled.
 .SH ENVIRONMENT
 \\fBBEARERD_CONFIG\\fR names the configuration file. Keys of proxy.toml have variables of their own, named in
 .BR proxy.toml (5).

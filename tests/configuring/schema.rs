@@ -45,7 +45,8 @@ fn every_table_refuses_what_it_does_not_know() {
         match value {
             Value::Object(members) => {
                 if members.contains_key("properties") && members.get("type") == Some(&"object".into()) {
-                    assert!(members.contains_key("additionalProperties"), "{value}");
+                    let keys: Vec<&String> = members["properties"].as_object().unwrap().keys().collect();
+                    assert!(members.contains_key("additionalProperties"), "the table of {keys:?}");
                     *found += 1;
                 }
                 members.values().for_each(|inner| tables(inner, found));

@@ -105,15 +105,7 @@ fn commands() -> String {
     page.push_str(
         "\nAnswers go to standard output, all else to standard error. How a command ends:\n\n| code | meaning |\n|---|---|\n",
     );
-    for (code, meaning) in [
-        (0, "As asked; also after SIGTERM."),
-        (1, "Something failed."),
-        (2, "The command line is wrong."),
-        (69, "No bearerd answers, or a server cannot be reached."),
-        (77, "A person has to sign in."),
-        (78, "The configuration is bad, or the store cannot be used."),
-        (130, "A sign-in was cancelled."),
-    ] {
+    for (code, meaning) in bearerd::cli::EXITS {
         let _ = writeln!(page, "| {code} | {meaning} |");
     }
     let mut command = bearerd::cli::command().term_width(100);
