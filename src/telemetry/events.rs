@@ -79,7 +79,7 @@ mod tests {
                 continue;
             } else if path.is_dir() {
                 collect(&path, names);
-            } else {
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = std::fs::read_to_string(&path).unwrap();
                 let named = text.split("event = \"").skip(1).filter_map(|rest| rest.split('"').next());
                 names.extend(named.map(str::to_owned));
