@@ -108,7 +108,7 @@ fn about(params: &grant::Params) -> admin::About {
         issuer: params.server.identity().to_owned(),
         client_id: params.client_id.clone(),
         scopes: params.scopes.clone(),
-        signs_in: matches!(params.flow, grant::Flow::RefreshToken { .. }),
+        signs_in: params.needs_refresh_token(),
     }
 }
 

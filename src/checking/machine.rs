@@ -63,19 +63,15 @@ pub(super) async fn store(params: &Params, config: &Config, findings: &mut Findi
 
 /// What a start would go on with.
 async fn rests(params: &Params, record: Option<Record>, findings: &mut Findings) {
-    let needs_refresh_token = matches!(params.flow, Flow::RefreshToken { .. });
-    let refused = record.as_ref().and_then(|record| {
-        let presented = record.refresh_token.as_ref()?.fingerprint();
-        record.refused.as_ref().filter(|refusal| refusal.presented == presented)
-    });
-    let (refused, name) = (refused.cloned(), &params.name);
+    let needs_refresh_token = params.needs_refresh_token();
+    let (refused, name) = (record.as_ref().is_some_and(Record::is_refused), &params.name);
     match lineage::decide(record, &params.identity(), seed(params).await.as_ref(), needs_refresh_token) {
         Err(error) if error.class == Class::Misconfigured => findings.refused("record", &error),
         Err(error) => {
             let sentence = format!("Nobody is signed in to grant {name}. {}", error.sentence);
             findings.warning("record", error.code.word(), sentence);
         }
-        Ok(Line::Rests(_)) if refused.is_some_and(|refusal| !refusal.reason.is_empty()) => {
+        Ok(Line::Rests(_)) if refused => {
             let sentence = format!(
                 "The authorization server has refused the refresh token of grant {name} that rests. Sign in again with \
                  `bearerd login`, or provide a new seed."

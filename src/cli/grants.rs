@@ -4,18 +4,13 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::{Common, Exit, Failure};
 use crate::config::{Config, Flags};
-use crate::grant::lineage;
-use crate::grant::{Flow, Params};
+use crate::grant::{Params, lock};
 use crate::secret::Fingerprint;
 use crate::store::{self, Record, Store, StoreError, Txn};
 use crate::token::GrantName;
-
-/// From the longest token request of a running bearerd to the end of its save.
-const SLACK: Duration = Duration::from_secs(5);
 
 /// A grant, and where it rests.
 pub(super) struct Grant {
@@ -27,7 +22,7 @@ impl Grant {
     /// The grant of this name, with a store that outlives this command, and a refresh token to move.
     pub(super) fn find(common: &Common, flags: Flags, name: &str) -> Result<Self, Failure> {
         let grant = Self::of(&common.load_running(flags)?, Some(name))?;
-        if !matches!(grant.params.flow, Flow::RefreshToken { .. }) {
+        if !grant.params.needs_refresh_token() {
             let why = format!("grant `{name}` has no refresh token to move: its `flow` needs none");
             return Err(Failure::new(Exit::Config, why));
         }
@@ -63,9 +58,8 @@ impl Grant {
     /// The configured seed, to be noted as met: a running bearerd would take one that it does not know for a newer
     /// sign-in, and give up what was stored instead; `what` that is.
     pub(super) fn seed(&self, what: &str) -> Result<Option<Fingerprint>, Failure> {
-        let Flow::RefreshToken { seed: Some(reference) } = &self.params.flow else { return Ok(None) };
-        let seed = reference.read_refresh_token().map(|seed| seed.fingerprint());
-        seed.map(Some).map_err(|why| {
+        let seed = self.params.read_seed().transpose();
+        seed.map(|seed| seed.map(|seed| seed.fingerprint())).map_err(|why| {
             let why = format!(
                 "the configured seed has to be read, so that it does not count as newer than the {what}: {why}; put it there, \
                  or take `refresh_token` out of the configuration"
@@ -76,28 +70,18 @@ impl Grant {
 
     /// The store's lock, which a running bearerd may have for as long as a refresh takes.
     pub(super) async fn lock(&self) -> Result<Box<dyn Txn>, Failure> {
-        self.leave_damage_that_is_not_understood().await?;
-        let (flow, identity) = (self.params.flow.clone(), self.params.identity());
-        let stand_in = move || {
-            let Flow::RefreshToken { seed } = &flow else { return None };
-            let seed = seed.as_ref().and_then(|reference| reference.read_refresh_token().ok());
-            Some(lineage::after_damage(&identity, seed.as_ref()))
-        };
-        let begun = self.store.begin_or(self.params.timeout + SLACK, Box::new(stand_in)).await;
-        begun.map_err(|error| unusable_store(&error))
-    }
-
-    /// What stands in for a damaged record has to know the configured seed as met, or it would be presented anew; where the
-    /// seed is the running bearerd's alone, in its environment say, it is for that one to stand something in.
-    async fn leave_damage_that_is_not_understood(&self) -> Result<(), Failure> {
-        let Flow::RefreshToken { seed: Some(reference) } = &self.params.flow else { return Ok(()) };
-        let Err(unread) = reference.read_refresh_token() else { return Ok(()) };
-        let Err(damage @ StoreError::Corrupt { .. }) = self.store.peek().await else { return Ok(()) };
-        let why = format!(
-            "{damage}; the configured seed cannot be read either ({unread}), and has to be known before another record \
-             takes this one's place: start bearerd, or run this where the seed is"
-        );
-        Err(Failure::new(Exit::Config, why))
+        let seed = self.params.read_seed();
+        let taken = lock::take(&self.params, self.store.as_ref(), seed.as_ref()).await;
+        taken.map_err(|error| match (&error, seed) {
+            (StoreError::Corrupt { .. }, Some(Err(unread))) => {
+                let why = format!(
+                    "{error}; the configured seed cannot be read either ({unread}), and has to be known before another \
+                     record takes this one's place: start bearerd, or run this where the seed is"
+                );
+                Failure::new(Exit::Config, why)
+            }
+            _ => unusable_store(&error),
+        })
     }
 }
 

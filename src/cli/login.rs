@@ -165,7 +165,7 @@ fn bearerd(common: &Common) -> String {
 /// The grant that somebody signs in for.
 fn grant(config: &Config, name: Option<&str>) -> Result<Params, Failure> {
     let params = named(config, name)?;
-    if matches!(params.flow, Flow::RefreshToken { .. }) {
+    if params.needs_refresh_token() {
         return Ok(params.clone());
     }
     let why = format!("grant `{}` needs no sign-in: its `flow` gets tokens without a person", params.name);

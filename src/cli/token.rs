@@ -10,11 +10,10 @@ use super::{Common, Exit, Failure, note, run, say, span};
 use crate::admin;
 use crate::clock::{Clock, Moment};
 use crate::config::{Config, Flags};
+use crate::grant::Params;
 use crate::grant::error::Class;
 use crate::grant::lineage;
 use crate::grant::refresher::at_rest;
-use crate::grant::{Flow, Params};
-use crate::secret::RefreshToken;
 use crate::store::Record;
 use crate::token::{AccessToken, Credential};
 
@@ -106,10 +105,11 @@ fn absent(params: &Params, record: Option<Record>, left: Option<Duration>) -> Fa
         );
         return Failure::new(Exit::Failure, why);
     }
-    let needs_refresh_token = matches!(params.flow, Flow::RefreshToken { .. });
+    // What the running one would begin with.
+    let seed = params.read_seed().and_then(Result::ok);
     let expired = record.as_ref().and_then(|record| record.access_token.as_ref()).map(|saved| saved.expires);
-    let refused = record.as_ref().is_some_and(is_refused);
-    match lineage::decide(record, &params.identity(), seed(params).as_ref(), needs_refresh_token) {
+    let refused = record.as_ref().is_some_and(Record::is_refused);
+    match lineage::decide(record, &params.identity(), seed.as_ref(), params.needs_refresh_token()) {
         Err(error) if error.class == Class::Misconfigured => Failure::new(Exit::Config, error.sentence),
         Err(error) => {
             Failure::new(Exit::SignInRequired, format!("no access token rests: {}", error.sentence))
@@ -130,17 +130,6 @@ fn absent(params: &Params, record: Option<Record>, left: Option<Duration>) -> Fa
 
 fn told(expired: Moment) -> String {
     format!("the access token has expired, at {}", expired.rfc3339())
-}
-
-fn is_refused(record: &Record) -> bool {
-    let presented = record.refresh_token.as_ref().map(RefreshToken::fingerprint);
-    record.refused.as_ref().is_some_and(|refusal| Some(&refusal.presented) == presented.as_ref())
-}
-
-/// What the running one would begin with.
-fn seed(params: &Params) -> Option<RefreshToken> {
-    let Flow::RefreshToken { seed: Some(reference) } = &params.flow else { return None };
-    reference.read_refresh_token().ok()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ pub mod end;
 pub mod endpoint;
 pub mod error;
 pub mod lineage;
+pub mod lock;
 #[cfg(test)]
 mod properties;
 pub mod refresher;
@@ -25,6 +26,7 @@ use self::refresher::{Command, Ending, Parts, Refresher};
 use self::status::{Board, Status};
 use crate::clock::Clock;
 use crate::jose::Algorithm;
+use crate::secret::RefreshToken;
 pub use crate::secret::Secret;
 use crate::store::Store;
 use crate::token::{self, GrantName, Reader};
@@ -197,6 +199,21 @@ impl Params {
 }
 
 impl Params {
+    /// Whether it goes on with a refresh token.
+    #[must_use]
+    pub fn needs_refresh_token(&self) -> bool {
+        matches!(self.flow, Flow::RefreshToken { .. })
+    }
+
+    /// The configured seed, if there is one, or why it cannot be read. Blocking.
+    #[must_use]
+    pub fn read_seed(&self) -> Option<Result<RefreshToken, String>> {
+        match &self.flow {
+            Flow::RefreshToken { seed } => seed.as_ref().map(Secret::read_refresh_token),
+            _ => None,
+        }
+    }
+
     /// Whether a token that these got is what `other` would get, too.
     fn asks_like(&self, other: &Self) -> bool {
         let asked = |params: &Self| {

@@ -8,19 +8,14 @@
 //!
 //! The other way round a refresh token would stay good that nobody has to take back.
 
-use std::time::Duration;
-
 use super::endpoint::{HttpEndpoint, Known, Question};
 use super::error::{Class, Code, RefreshError};
 use super::lineage;
 use super::wire::{self, Form, Told};
-use super::{Flow, Params, Secret};
+use super::{Params, lock};
 use crate::clock::Clock;
 use crate::secret::RefreshToken;
-use crate::store::{Store, StoreError, Txn, erase};
-
-/// From the longest token request of another process to the end of its save.
-const SLACK: Duration = Duration::from_secs(5);
+use crate::store::{Store, erase};
 
 /// What becomes of tokens that the server could not be told about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,11 +47,13 @@ pub async fn sign_out(
     clock: &Clock,
     unrevoked: Unrevoked,
 ) -> Result<SignedOut, RefreshError> {
-    let Flow::RefreshToken { seed } = &params.flow else { return Err(nobody_signs_in()) };
+    if !params.needs_refresh_token() {
+        return Err(nobody_signs_in());
+    }
     // Before the lock: a running refresher need not wait for it.
     let known = endpoint.know().await;
-    let seed = read(seed.clone()).await;
-    let mut txn = lock(params, store, seed.as_ref()).await?;
+    let seed = read(params.clone()).await;
+    let mut txn = lock::take(params, store, seed.as_ref()).await?;
     let rests = txn.record().cloned();
     match lineage::decide(rests.clone(), &params.identity(), None, true) {
         Err(error) if error.class == Class::Misconfigured => return Err(error),
@@ -131,28 +128,10 @@ async fn revoke(
     Ok(!tokens.is_empty())
 }
 
-/// The store's lock, which a running refresher may have for as long as a refresh takes. What stands in for a damaged record
-/// has to know the configured seed as met: where that cannot be read, the damage is left for whoever can.
-async fn lock(
-    params: &Params,
-    store: &dyn Store,
-    seed: Option<&Result<RefreshToken, String>>,
-) -> Result<Box<dyn Txn>, RefreshError> {
-    if let Some(Err(_)) = seed
-        && let Err(damage @ StoreError::Corrupt { .. }) = store.peek().await
-    {
-        return Err(damage.into());
-    }
-    let seed = seed.and_then(|seed| seed.as_ref().ok());
-    let stand_in = lineage::after_damage(&params.identity(), seed);
-    Ok(store.begin_or(params.timeout + SLACK, Box::new(move || Some(stand_in))).await?)
-}
-
 /// The configured seed, if there is one, or why it cannot be read.
-async fn read(reference: Option<Secret>) -> Option<Result<RefreshToken, String>> {
-    let reference = reference?;
-    let read = tokio::task::spawn_blocking(move || reference.read_refresh_token()).await;
-    Some(read.unwrap_or_else(|fault| Err(fault.to_string())))
+async fn read(params: Params) -> Option<Result<RefreshToken, String>> {
+    let read = tokio::task::spawn_blocking(move || params.read_seed()).await;
+    read.unwrap_or_else(|fault| Some(Err(fault.to_string())))
 }
 
 fn nobody_signs_in() -> RefreshError {

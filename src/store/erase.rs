@@ -11,19 +11,7 @@ use super::{Record, StoreError, Txn};
 /// # Errors
 /// When that is not known to be durable; the tokens may then still rest.
 pub async fn erase(txn: &mut Box<dyn Txn>, record: Record, at: Duration) -> Result<(), StoreError> {
-    let erased = Record {
-        generation: record.generation.saturating_add(1),
-        refresh_token: None,
-        access_token: None,
-        dpop_key: None,
-        quiet_redeems: 0,
-        grant_end: None,
-        intent: None,
-        refused: None,
-        exported: None,
-        signed_out: Some(at),
-        ..record
-    };
+    let erased = Record { grant_end: None, exported: None, signed_out: Some(at), ..record.emptied() };
     txn.commit(erased).await
 }
 

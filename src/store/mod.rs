@@ -226,6 +226,27 @@ impl Record {
 }
 
 impl Record {
+    /// Whether the refresh token that rests is the one that the server has refused.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        let rests = self.refresh_token.as_ref().map(RefreshToken::fingerprint);
+        self.refused.as_ref().is_some_and(|refusal| Some(&refusal.presented) == rests.as_ref())
+    }
+
+    /// The next record, without anything that could be presented or used: its seeds stay met (R44).
+    pub(crate) fn emptied(self) -> Self {
+        Self {
+            generation: self.generation.saturating_add(1),
+            refresh_token: None,
+            access_token: None,
+            dpop_key: None,
+            quiet_redeems: 0,
+            intent: None,
+            refused: None,
+            ..self
+        }
+    }
+
     /// Whether anything in it is to be kept from others.
     #[must_use]
     pub fn holds_a_secret(&self) -> bool {

@@ -136,17 +136,7 @@ pub fn later_export<'a>(resting: &'a Record, export: &Export) -> Option<&'a Expo
 /// When that is not known to be durable; the grant may then still rest here.
 pub async fn retire(txn: &mut Box<dyn Txn>, exported: Exported) -> Result<(), StoreError> {
     let Some(record) = txn.record().cloned() else { return Ok(()) };
-    let retired = Record {
-        generation: record.generation.saturating_add(1),
-        refresh_token: None,
-        access_token: None,
-        dpop_key: None,
-        quiet_redeems: 0,
-        intent: None,
-        refused: None,
-        exported: Some(exported),
-        ..record
-    };
+    let retired = Record { exported: Some(exported), ..record.emptied() };
     txn.commit(retired).await
 }
 

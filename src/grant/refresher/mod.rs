@@ -19,11 +19,11 @@ use tokio::sync::{mpsc, watch};
 use self::desk::Desk;
 use self::key::Ready;
 use self::unsaved::Unsaved;
+use super::Params;
 use super::endpoint::TokenEndpoint;
 use super::error::{Class, RefreshError};
 use super::schedule::{self, Bucket};
 use super::status::Board;
-use super::{Flow, Params};
 use crate::clock::{Clock, Moment};
 use crate::dpop::ProofKey;
 use crate::secret::Fingerprint;
@@ -353,7 +353,7 @@ impl Refresher {
     }
 
     fn needs_refresh_token(&self) -> bool {
-        matches!(self.params.flow, Flow::RefreshToken { .. })
+        self.params.needs_refresh_token()
     }
 }
 

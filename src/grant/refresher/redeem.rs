@@ -6,6 +6,7 @@ use super::super::end;
 use super::super::endpoint::Redeemed;
 use super::super::error::{Class, Code, RefreshError};
 use super::super::lineage::{self, Line};
+use super::super::lock;
 use super::super::schedule;
 use super::super::wire::{self, Answer, Issued, Told};
 use super::{Done, Ending, Refresher, Resting, Used};
@@ -13,9 +14,6 @@ use crate::clock::Moment;
 use crate::panics::caught;
 use crate::secret::{ClientSecret, RefreshToken};
 use crate::store::{Intent, QUIET_REDEEMS, Record, Refusal, SavedToken, StoreError, Txn};
-
-/// How long another holder may keep the lock: through one redeem and its save.
-const LOCK_SLACK: Duration = Duration::from_secs(5);
 
 /// Why a grant was refused: an answer with its new refresh token never arrived. A code, and what the record says.
 const LOST: &str = Code::LostRotation.word();
@@ -91,7 +89,7 @@ impl Refresher {
     }
 
     async fn begin(&mut self, seed: Option<&RefreshToken>) -> Result<Box<dyn Txn>, RefreshError> {
-        let patience = self.params.timeout + LOCK_SLACK;
+        let patience = lock::patience(&self.params);
         let needed = self.needs_refresh_token();
         let stand_in = lineage::after_damage(&self.params.identity(), seed);
         let stands_in = Resting::of(&stand_in);

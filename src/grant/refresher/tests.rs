@@ -19,7 +19,7 @@ use crate::grant::client_auth::Proof;
 use crate::grant::endpoint::{Pending, Prepared, Presents, Redeemed};
 use crate::grant::status::State;
 use crate::grant::wire::Answer;
-use crate::grant::{self, ClientAuthMethod, Credentials, Dpop, Handle, Margin, Server, SignIn};
+use crate::grant::{self, ClientAuthMethod, Credentials, Dpop, Flow, Handle, Margin, Server, SignIn};
 use crate::secret::{AccessTokenText, RefreshToken};
 use crate::store::memory::MemoryStore;
 use crate::store::{self, GrantEnd, Intent, StoreError, Txn};

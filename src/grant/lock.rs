@@ -1,0 +1,36 @@
+//! The store's lock, for whoever works on a grant's record: its refresher, a sign-out, a command.
+
+use std::time::Duration;
+
+use super::{Params, lineage};
+use crate::secret::RefreshToken;
+use crate::store::{Store, StoreError, Txn};
+
+/// How long another holder may keep the lock beyond a token request: to the end of its save.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// How long to wait for it: another holder may have it through one redeem and its save.
+#[must_use]
+pub fn patience(params: &Params) -> Duration {
+    params.timeout + SLACK
+}
+
+/// Takes it beside the refresher. `seed` is the configured one, or why it cannot be read. What stands in for a damaged
+/// record has to know it as met, or it would be presented anew: where it cannot be read, the damage is left for whoever can.
+///
+/// # Errors
+/// As [`Store::begin_or`].
+pub async fn take(
+    params: &Params,
+    store: &dyn Store,
+    seed: Option<&Result<RefreshToken, String>>,
+) -> Result<Box<dyn Txn>, StoreError> {
+    if let Some(Err(_)) = seed
+        && let Err(damage @ StoreError::Corrupt { .. }) = store.peek().await
+    {
+        return Err(damage);
+    }
+    let seed = seed.and_then(|seed| seed.as_ref().ok());
+    let stand_in = params.needs_refresh_token().then(|| lineage::after_damage(&params.identity(), seed));
+    store.begin_or(patience(params), Box::new(move || stand_in)).await
+}
