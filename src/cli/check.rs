@@ -5,11 +5,10 @@ use std::io::stdout;
 use serde_json::{Value, json};
 
 use super::daemon::{self, plain, text};
-use super::grants::wait_for;
+use super::grants::{load_tls, wait_for};
 use super::{Common, Exit, Failure, complain, run, say};
 use crate::checking::{self, Beside, Blame, Finding, Verdict};
 use crate::config::{Config, Flags};
-use crate::tls::Tls;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -46,8 +45,7 @@ pub(super) fn check(common: &Common, arguments: Arguments) -> Result<Exit, Failu
 }
 
 fn look(config: &Config) -> Result<Vec<Finding>, Failure> {
-    let tls =
-        Tls::load(&config.tls).map_err(|error| Failure::new(Exit::Config, format!("[tls]: {error}")))?;
+    let tls = load_tls(config)?;
     let beside = match daemon::report(config) {
         Ok(report) => Beside::Runs(listening(&report.json)),
         Err(failure) => Beside::Not(failure.says),

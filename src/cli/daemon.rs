@@ -1,5 +1,8 @@
 //! The bearerd that runs with this configuration, as a command sees it: what it says of itself, and what it is told to do.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::ask::{self, Answer};
@@ -45,6 +48,12 @@ pub(super) fn act(config: &Config, path: &str) -> Result<Value, Failure> {
     Err(Failure::new(exit, sentence))
 }
 
+/// Has it look at once at what was put in place for a grant. It looks by itself after a while, so nothing depends on this:
+/// whether it was told.
+pub(super) fn look(config: &Config, grant: &str) -> bool {
+    act(config, &format!("/api/v1/grants/{grant}/look")).is_ok()
+}
+
 /// Somebody else's bearerd has the port.
 fn stranger(report: &Value, config: &Config) -> Failure {
     let why = match report.pointer("/config/file").and_then(Value::as_str) {
@@ -75,4 +84,16 @@ pub(super) fn grants(report: &Value) -> impl Iterator<Item = &Value> {
 /// A member that is a text; an empty one where it is none.
 pub(super) fn text<'a>(of: &'a Value, key: &str) -> &'a str {
     of.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// What is wrong with a grant, or was with an attempt: the sentence and its code; none where nothing is.
+pub(super) fn problem(of: &Value) -> Option<String> {
+    let problem = of.get("problem").filter(|problem| problem.is_object())?;
+    Some(format!("{} ({})", plain(text(problem, "sentence")), plain(text(problem, "code"))))
+}
+
+/// How long until then; none when that is not known, and no time when it is past.
+pub(super) fn until(grant: &Value, key: &str, now: &str) -> Option<Duration> {
+    let (at, now) = (text(grant, key).parse::<Timestamp>().ok()?, now.parse::<Timestamp>().ok()?);
+    Some(Duration::try_from(at.duration_since(now)).unwrap_or_default())
 }

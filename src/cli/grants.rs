@@ -10,6 +10,7 @@ use crate::config::{Config, Flags};
 use crate::grant::{Params, lock};
 use crate::secret::Fingerprint;
 use crate::store::{self, Record, Store, StoreError, Txn};
+use crate::tls::Tls;
 use crate::token::GrantName;
 
 /// A grant, and where it rests.
@@ -115,6 +116,11 @@ pub(super) fn hold(file: &File, path: &Path) -> io::Result<()> {
 /// Makes durable what a file is called, or that it is gone.
 pub(super) fn sync_folder(of: &Path) -> io::Result<()> {
     store::sync_folder(&File::open(of.parent().unwrap_or(Path::new("/")))?)
+}
+
+/// What `[tls]` says, for commands that speak to servers themselves.
+pub(super) fn load_tls(config: &Config) -> Result<Tls, Failure> {
+    Tls::load(&config.tls).map_err(|error| Failure::new(Exit::Config, format!("[tls]: {error}")))
 }
 
 /// Why nothing could be moved.

@@ -244,7 +244,7 @@ impl<'a> Home<'a> {
         }
         let curl = curl(&self.config.listen);
         let mut next = Vec::new();
-        if self.is_told() {
+        if daemon::look(self.config, self.grant.params.name.as_str()) {
             note("  The bearerd that runs has been told, and goes on with it.");
         } else {
             next.push(format!("{} run", bearerd(self.common)));
@@ -275,12 +275,6 @@ impl<'a> Home<'a> {
         let record = lineage::signed_in(&self.grant.params.identity(), signed.tokens);
         transfer::settle(&mut txn, record, seed).await?;
         Ok(replaced)
-    }
-
-    /// Has the running bearerd look at the store at once, if one runs with this configuration. It looks by itself after a
-    /// while, so nothing depends on this.
-    fn is_told(&self) -> bool {
-        daemon::act(self.config, &format!("/api/v1/grants/{}/look", self.grant.params.name)).is_ok()
     }
 }
 

@@ -1,7 +1,7 @@
 //! `bearerd logout`: has the server revoke the refresh token, erases it, and tells the bearerd that runs.
 
 use super::daemon::{self, plain, text};
-use super::grants::{Grant, named, wait_for};
+use super::grants::{Grant, load_tls, named, wait_for};
 use super::{Common, Exit, Failure, note, run};
 use crate::clock::Clock;
 use crate::config::{Config, Flags};
@@ -9,7 +9,6 @@ use crate::grant::endpoint::HttpEndpoint;
 use crate::grant::error::{Class, RefreshError};
 use crate::grant::sign_out::{SignedOut, Unrevoked, sign_out};
 use crate::store;
-use crate::tls::Tls;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -38,7 +37,7 @@ pub(super) fn logout(common: &Common, arguments: Arguments) -> Result<Exit, Fail
         wait_for(out_of(grant, &config, unrevoked))?.sentence
     };
     // Who runs need not wait until it looks by itself; where nobody runs there is nobody to tell.
-    let _nobody_runs = daemon::act(&config, &format!("/api/v1/grants/{name}/look"));
+    let _somebody_runs = daemon::look(&config, &name);
     if !common.quiet {
         note(&sentence);
     }
@@ -50,8 +49,7 @@ async fn out_of(
     config: &Config,
     unrevoked: Unrevoked,
 ) -> Result<SignedOut, Failure> {
-    let tls =
-        Tls::load(&config.tls).map_err(|error| Failure::new(Exit::Config, format!("[tls]: {error}")))?;
+    let tls = load_tls(config)?;
     let endpoint = HttpEndpoint::new(params.clone(), tls, Clock::System);
     let ended = sign_out(&params, &endpoint, store.as_ref(), &Clock::System, unrevoked).await;
     ended.map_err(|error| Failure::new(exit(&error), format!("{} ({})", error.sentence, error.code)))

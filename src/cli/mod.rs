@@ -38,6 +38,7 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Config, ConfigErrors, Flags, Loaded, Sources};
+use crate::grant::status::State;
 use crate::telemetry::{Colour, Verbosity};
 
 /// What bare `bearerd` says.
@@ -145,6 +146,18 @@ enum Exit {
     Config = 78,
     /// A person ended a sign-in.
     Cancelled = 130,
+}
+
+impl Exit {
+    /// What grants in these states need a person for, if for anything: who has to sign in comes first.
+    fn for_states<'a>(states: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+        let needed = states.into_iter().filter_map(|state| match state {
+            state if state == State::SignInRequired.word() => Some(Self::SignInRequired),
+            state if state == State::Misconfigured.word() => Some(Self::Config),
+            _ => None,
+        });
+        needed.min_by_key(|exit| *exit as u8)
+    }
 }
 
 /// How a command ends, as the pages tell it.

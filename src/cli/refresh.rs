@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::daemon::{self, grants, plain, text};
-use super::grants::{Grant, named, unusable_store, wait_for};
+use super::daemon::{self, grants, problem, text, until};
+use super::grants::{Grant, load_tls, named, unusable_store, wait_for};
 use super::{Common, Exit, Failure, run, say, span};
 use crate::admin;
 use crate::clock::{Clock, Stopwatch};
@@ -14,7 +14,6 @@ use crate::config::{Config, Flags};
 use crate::grant::endpoint::HttpEndpoint;
 use crate::grant::refresher::Command;
 use crate::grant::status::{State, Status};
-use crate::tls::Tls;
 use crate::{grant, secret, telemetry};
 
 /// How often it is looked whether the attempt has ended.
@@ -90,8 +89,7 @@ fn by_the_running_one(config: &Config, name: &str, max: Duration) -> Result<Ende
 /// The same refresher as the program's, for one attempt, under the store's lock.
 async fn here(Grant { params, store }: Grant, config: &Config, max: Duration) -> Result<Ended, Failure> {
     store.probe().await.map_err(|error| unusable_store(&error))?;
-    let tls =
-        Tls::load(&config.tls).map_err(|error| Failure::new(Exit::Config, format!("[tls]: {error}")))?;
+    let tls = load_tls(config)?;
     let endpoint = Arc::new(HttpEndpoint::new(params.clone(), tls, Clock::System));
     let (name, watch) = (params.name.to_string(), Stopwatch::start());
     let handle = grant::spawn(params, endpoint, store, Clock::System, secret::dice);
@@ -109,19 +107,12 @@ async fn here(Grant { params, store }: Grant, config: &Config, max: Duration) ->
 
 impl Ended {
     fn of_report(grant: &Value) -> Self {
-        let sentence = |problem: Option<&Value>| {
-            let problem = problem.filter(|problem| problem.is_object())?;
-            Some(format!("{} ({})", plain(text(problem, "sentence")), plain(text(problem, "code"))))
-        };
         let attempt = grant.pointer("/history/0").cloned().unwrap_or_default();
-        let at = |key: &str| text(grant, key).parse::<jiff::Timestamp>().ok();
-        let now = Clock::System.now().rfc3339().parse::<jiff::Timestamp>().ok();
-        let left =
-            at("expires").zip(now).and_then(|(at, now)| Duration::try_from(at.duration_since(now)).ok());
+        let left = until(grant, "expires", &Clock::System.now().rfc3339());
         Self {
             outcome: text(&attempt, "outcome").to_owned(),
             state: text(grant, "state").to_owned(),
-            problem: sentence(attempt.get("problem")).or_else(|| sentence(grant.get("problem"))),
+            problem: problem(&attempt).or_else(|| problem(grant)),
             left: left.filter(|left| !left.is_zero()),
         }
     }
@@ -152,11 +143,7 @@ fn told(name: &str, ended: &Ended) -> Result<String, Failure> {
             .map_or_else(String::new, |left| format!("; the token is good for {}", admin::in_words(left)));
         return Ok(format!("{how}: grant {name} is {state}{left}"));
     }
-    let exit = match state.as_str() {
-        state if state == State::SignInRequired.word() => Exit::SignInRequired,
-        state if state == State::Misconfigured.word() => Exit::Config,
-        _ => Exit::Failure,
-    };
+    let exit = Exit::for_states([state.as_str()]).unwrap_or(Exit::Failure);
     let problem = problem.as_deref().unwrap_or("it has not said why");
     Err(Failure::new(exit, format!("grant {name} is {state}: {problem}")))
 }

@@ -3,10 +3,9 @@
 use std::io::{IsTerminal as _, Write as _, stdout};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::Value;
 
-use super::daemon::{self, Report, grants, plain, text};
+use super::daemon::{self, Report, grants, plain, problem, text, until};
 use super::grants::wait_for;
 use super::{Common, Exit, Failure, say};
 use crate::admin;
@@ -153,15 +152,10 @@ fn only(report: &mut Value, name: &str) -> Result<(), Failure> {
 /// is still good, when there is time to act.
 fn verdict(report: &Value, named: bool, now: &str) -> Exit {
     let counts = |grant: &&Value| named || grant.get("used").and_then(Value::as_bool) != Some(false);
-    let is = |state: &str| grants(report).filter(counts).any(|grant| text(grant, "state") == state);
-    if is("sign_in_required") {
-        return Exit::SignInRequired;
-    }
-    if is("misconfigured") {
-        return Exit::Config;
-    }
     let is_usable = |grant: &Value| until(grant, "expires", now).is_some_and(|left| !left.is_zero());
-    if grants(report).filter(counts).all(is_usable) { Exit::Success } else { Exit::Failure }
+    let otherwise = if grants(report).filter(counts).all(is_usable) { Exit::Success } else { Exit::Failure };
+    let states = grants(report).filter(counts).map(|grant| text(grant, "state"));
+    Exit::for_states(states).unwrap_or(otherwise)
 }
 
 /// A line a grant, in columns; below it its problem, and what to do.
@@ -173,10 +167,7 @@ fn in_words(report: &Value, now: &str, coloured: bool) -> String {
         let (name, state) = (text(grant, "name"), text(grant, "state"));
         let painted = painted(state, &format!("{state:states$}"), coloured);
         lines.push(format!("{name:names$}  {painted} — {}", times(grant, now)));
-        if let Some(problem) = grant.get("problem").filter(|problem| problem.is_object()) {
-            let (sentence, code) = (plain(text(problem, "sentence")), text(problem, "code"));
-            lines.push(format!("{:names$}  {sentence} ({code})", ""));
-        }
+        lines.extend(problem(grant).map(|problem| format!("{:names$}  {problem}", "")));
         lines.extend(cure(name, state).map(|cure| format!("{:names$}  → {cure}", "")));
     }
     lines.join("\n")
@@ -200,12 +191,6 @@ fn painted(state: &str, text: &str, coloured: bool) -> String {
         _ => 33,
     };
     if coloured { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
-}
-
-/// How long until then; none when that is not known, and no time when it is past.
-fn until(grant: &Value, key: &str, now: &str) -> Option<Duration> {
-    let (at, now) = (text(grant, key).parse::<Timestamp>().ok()?, now.parse::<Timestamp>().ok()?);
-    Some(Duration::try_from(at.duration_since(now)).unwrap_or_default())
 }
 
 fn times(grant: &Value, now: &str) -> String {

@@ -45,13 +45,12 @@ fn not_ready(body: &str, max: Duration) -> Failure {
     let mut lines = body.lines();
     let verdict = lines.next().unwrap_or_default();
     let states: Vec<&str> = lines.collect();
-    let is = |state: &str| states.iter().any(|line| line.ends_with(&format!(" {state}")));
-    let (exit, cure) = if is("sign_in_required") {
-        (Exit::SignInRequired, "sign in with `bearerd login`")
-    } else if is("misconfigured") {
-        (Exit::Config, "`bearerd status` says what is to be mended")
-    } else {
-        (Exit::Failure, "`bearerd status` says more")
+    let words = states.iter().filter_map(|line| line.rsplit_once(' ')).map(|(_name, state)| state);
+    let exit = Exit::for_states(words).unwrap_or(Exit::Failure);
+    let cure = match exit {
+        Exit::SignInRequired => "sign in with `bearerd login`",
+        Exit::Config => "`bearerd status` says what is to be mended",
+        _ => "`bearerd status` says more",
     };
     let states = states.join(", ");
     Failure::new(exit, format!("{verdict} after {} s: {states}; {cure}", max.as_secs_f64()))
