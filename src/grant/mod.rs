@@ -9,6 +9,8 @@ pub mod lock;
 #[cfg(test)]
 mod properties;
 pub mod refresher;
+#[cfg(test)]
+pub(crate) mod sample;
 pub mod schedule;
 pub mod sign_out;
 pub mod status;

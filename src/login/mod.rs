@@ -227,31 +227,13 @@ impl Way<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::grant::{ClientAuthMethod, Credentials, Dpop, Flow, Margin, Params, Server, SignIn};
-    use crate::token::GrantName;
+    use crate::grant::{Params, Server, SignIn, sample};
 
     use super::*;
 
     pub(super) fn params() -> Params {
-        Params {
-            name: GrantName::new("default"),
-            server: Server::Issuer { issuer: "https://id.example".to_owned(), token_endpoint: None },
-            client_id: "app".to_owned(),
-            client_auth: ClientAuthMethod::None,
-            credentials: Credentials::default(),
-            dpop: Dpop::Off,
-            dpop_key: None,
-            flow: Flow::RefreshToken { seed: None },
-            scopes: Vec::new(),
-            send_scopes_on_refresh: false,
-            resource: Vec::new(),
-            audience: None,
-            extra: Vec::new(),
-            extra_headers: Vec::new(),
-            margin: Margin::Share(0.2),
-            timeout: Duration::from_secs(5),
-            connect_to: None,
-            sign_in: SignIn { redirect_path: "/callback".to_owned(), ..SignIn::default() },
-        }
+        let server = Server::Issuer { issuer: "https://id.example".to_owned(), token_endpoint: None };
+        let sign_in = SignIn { redirect_path: "/callback".to_owned(), ..SignIn::default() };
+        Params { timeout: Duration::from_secs(5), sign_in, ..sample::params(server, "app") }
     }
 }

@@ -8,16 +8,13 @@ use bearerd::clock::Clock;
 use bearerd::grant::endpoint::HttpEndpoint;
 use bearerd::grant::refresher::Command;
 use bearerd::grant::status::{State, Status};
-use bearerd::grant::{
-    self, ClientAuthMethod, Credentials, Dpop, Flow, Handle, Margin, Params, Secret, Server,
-};
+use bearerd::grant::{self, Handle, Params, Secret, Server};
 use bearerd::store;
 use bearerd::tls::{self, Tls};
-use bearerd::token::GrantName;
 use tempfile::TempDir;
 
 use crate::support::authorization_server::AuthorizationServer;
-use crate::support::in_time_or;
+use crate::support::{grants, in_time_or};
 
 /// What a grant is made of.
 pub(super) struct Bench {
@@ -40,24 +37,8 @@ impl Bench {
         std::fs::write(&seed, format!("{}\n", server.seed(client))).unwrap();
         let issuer = server.issuer().to_owned();
         let params = Params {
-            name: GrantName::new("default"),
-            server: Server::Issuer { issuer, token_endpoint: None },
-            client_id: client.to_owned(),
-            client_auth: ClientAuthMethod::Auto,
-            credentials: Credentials::default(),
-            flow: Flow::RefreshToken { seed: Some(Secret::File(seed)) },
-            scopes: Vec::new(),
-            send_scopes_on_refresh: false,
-            resource: Vec::new(),
-            audience: None,
-            extra: Vec::new(),
-            extra_headers: Vec::new(),
-            margin: Margin::Share(0.2),
             timeout: Duration::from_secs(2),
-            connect_to: None,
-            dpop: Dpop::Off,
-            dpop_key: None,
-            sign_in: bearerd::grant::SignIn::default(),
+            ..grants::params(Server::Issuer { issuer, token_endpoint: None }, client, seed)
         };
         Self { params, tls: tls::Params::default(), home }
     }

@@ -12,6 +12,7 @@
 //! | [`browser`] | goes from a printed URL to the loopback redirect, and spoils what it brings there |
 //! | [`process`] | the real `bearerd`, its log lines, its signals and its exit code |
 //! | [`canaries`] | the search for secrets in what it has printed |
+//! | [`grants`] | a grant for tests that drive the refresher themselves |
 //! | [`certificates`] | a certificate authority in a temporary folder |
 //! | [`keys`] | keys that sign, and tell what they have signed |
 //! | [`proofs`] | what a server asks of a proof of possession |
@@ -24,6 +25,7 @@ pub(crate) mod browser;
 pub(crate) mod canaries;
 pub(crate) mod certificates;
 pub(crate) mod fault_proxy;
+pub(crate) mod grants;
 pub(crate) mod http;
 pub(crate) mod jwt;
 pub(crate) mod keys;

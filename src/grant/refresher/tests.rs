@@ -19,11 +19,10 @@ use crate::grant::client_auth::Proof;
 use crate::grant::endpoint::{Pending, Prepared, Presents, Redeemed};
 use crate::grant::status::State;
 use crate::grant::wire::Answer;
-use crate::grant::{self, ClientAuthMethod, Credentials, Dpop, Flow, Handle, Margin, Server, SignIn};
+use crate::grant::{self, Dpop, Flow, Handle, Server, sample};
 use crate::secret::{AccessTokenText, RefreshToken};
 use crate::store::memory::MemoryStore;
 use crate::store::{self, GrantEnd, Intent, StoreError, Txn};
-use crate::token::GrantName;
 
 const START: Moment = Moment { boot: Duration::from_secs(100), wall: Duration::from_secs(1_800_000_000) };
 const SECOND: Duration = Duration::from_secs(1);
@@ -263,26 +262,8 @@ fn prepared() -> Prepared {
 
 /// Without a seed.
 fn bare_params() -> Params {
-    Params {
-        name: GrantName::new("default"),
-        server: Server::Endpoint { token_endpoint: "https://id.example/token".to_owned() },
-        client_id: "billing".to_owned(),
-        client_auth: ClientAuthMethod::None,
-        credentials: Credentials::default(),
-        flow: Flow::RefreshToken { seed: None },
-        scopes: Vec::new(),
-        send_scopes_on_refresh: false,
-        resource: Vec::new(),
-        audience: None,
-        extra: Vec::new(),
-        extra_headers: Vec::new(),
-        margin: Margin::Share(0.2),
-        timeout: 20 * SECOND,
-        connect_to: None,
-        dpop: Dpop::Off,
-        dpop_key: None,
-        sign_in: SignIn::default(),
-    }
+    let server = Server::Endpoint { token_endpoint: "https://id.example/token".to_owned() };
+    sample::params(server, "billing")
 }
 
 fn resting(text: &str, obtained: Moment, life: u64) -> Record {

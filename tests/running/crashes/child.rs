@@ -15,14 +15,14 @@ use bearerd::clock::Clock;
 use bearerd::dpop::ProofKey;
 use bearerd::grant::endpoint::{HttpEndpoint, Pending, Prepared, Redeemed, TokenEndpoint};
 use bearerd::grant::error::RefreshError;
-use bearerd::grant::{self, ClientAuthMethod, Credentials, Dpop, Flow, Margin, Params, Secret, Server};
+use bearerd::grant::{self, Params, Server};
 use bearerd::secret::RefreshToken;
 use bearerd::store::{self, Step, Watch};
 use bearerd::tls::{self, Tls};
-use bearerd::token::GrantName;
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::support::authorization_server::AuthorizationServer;
+use crate::support::grants;
 
 /// What the child is told: the folder, the issuer, the token endpoint, the step and what to do there, on a line each.
 const TOLD: &str = "BEARERD_CRASH";
@@ -173,26 +173,9 @@ async fn refreshes_once_or_dies() {
         at: told[3].parse().ok(),
         stops: told[4] == STOPS,
     });
-    let params = Params {
-        name: GrantName::new("default"),
-        server: Server::Issuer { issuer, token_endpoint: Some(token_endpoint) },
-        client_id: "billing".to_owned(),
-        client_auth: ClientAuthMethod::Auto,
-        credentials: Credentials::default(),
-        flow: Flow::RefreshToken { seed: Some(Secret::File(folder.join("seed"))) },
-        scopes: Vec::new(),
-        send_scopes_on_refresh: false,
-        resource: Vec::new(),
-        audience: None,
-        extra: Vec::new(),
-        extra_headers: Vec::new(),
-        margin: Margin::Share(0.2),
-        timeout: Duration::from_secs(30),
-        connect_to: None,
-        dpop: Dpop::Off,
-        dpop_key: None,
-        sign_in: bearerd::grant::SignIn::default(),
-    };
+    let server = Server::Issuer { issuer, token_endpoint: Some(token_endpoint) };
+    let params =
+        Params { timeout: Duration::from_secs(30), ..grants::params(server, "billing", folder.join("seed")) };
     let tls = Tls::load(&tls::Params::default()).unwrap();
     let inner = HttpEndpoint::new(params.clone(), tls, Clock::System);
     let endpoint = Arc::new(Counted { inner, steps: Arc::clone(&steps), has_begun: AtomicBool::new(false) });
