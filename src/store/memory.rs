@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
 
-use super::{Intent, NO_RECORD, Pending, Record, Store, StoreError, Txn};
+use super::{Intent, NO_RECORD, Pending, Record, StandIn, Store, StoreError, Txn};
 
 const PLACE: &str = "memory";
 
@@ -25,7 +25,7 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn begin(&self, patience: Duration) -> Pending<'_, Result<Box<dyn Txn>, StoreError>> {
+    fn begin_or(&self, patience: Duration, _: StandIn) -> Pending<'_, Result<Box<dyn Txn>, StoreError>> {
         Box::pin(async move {
             let taken = tokio::time::timeout(patience, Arc::clone(&self.lock).lock_owned()).await;
             let lock = taken.map_err(|_| StoreError::Locked { place: PLACE.to_owned() })?;

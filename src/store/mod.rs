@@ -115,10 +115,13 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::Locked`] when the lock was not to be had in time, and whatever reading the record met.
-    fn begin(&self, patience: Duration) -> Pending<'_, Result<Box<dyn Txn>, StoreError>>;
+    fn begin(&self, patience: Duration) -> Pending<'_, Result<Box<dyn Txn>, StoreError>> {
+        self.begin_or(patience, Box::new(|| None))
+    }
 
     /// As [`Store::begin`], for whoever goes on with the configured seed where nothing rests: of a damaged record's place
-    /// nobody finds it empty. What `stand_in` gives takes it in one step, and the next to begin finds that.
+    /// nobody finds it empty. What `stand_in` gives takes it in one step, and the next to begin finds that; where nothing can
+    /// be damaged it is not asked for.
     ///
     /// # Errors
     /// As [`Store::begin`], of a damaged record all the same. One whose place could not be taken stays where it is.
@@ -126,11 +129,7 @@ pub trait Store: Send + Sync {
         &self,
         patience: Duration,
         stand_in: StandIn,
-    ) -> Pending<'_, Result<Box<dyn Txn>, StoreError>> {
-        // Where nothing can be damaged.
-        drop(stand_in);
-        self.begin(patience)
-    }
+    ) -> Pending<'_, Result<Box<dyn Txn>, StoreError>>;
 
     /// Reads the record without the lock: the last one that was committed whole.
     ///

@@ -22,7 +22,7 @@ use crate::grant::wire::Answer;
 use crate::grant::{self, Dpop, Flow, Handle, Server, sample};
 use crate::secret::{AccessTokenText, RefreshToken};
 use crate::store::memory::MemoryStore;
-use crate::store::{self, GrantEnd, Intent, StoreError, Txn};
+use crate::store::{self, GrantEnd, Intent, StandIn, StoreError, Txn};
 
 const START: Moment = Moment { boot: Duration::from_secs(100), wall: Duration::from_secs(1_800_000_000) };
 const SECOND: Duration = Duration::from_secs(1);
@@ -133,9 +133,13 @@ fn full() -> StoreError {
 }
 
 impl Store for Moody {
-    fn begin(&self, patience: Duration) -> store::Pending<'_, Result<Box<dyn Txn>, StoreError>> {
+    fn begin_or(
+        &self,
+        patience: Duration,
+        stand_in: StandIn,
+    ) -> store::Pending<'_, Result<Box<dyn Txn>, StoreError>> {
         Box::pin(async move {
-            let inner = self.inner.begin(patience).await?;
+            let inner = self.inner.begin_or(patience, stand_in).await?;
             let (fails, commits) = (Arc::clone(&self.fails), Arc::clone(&self.commits));
             Ok(Box::new(MoodyTxn { inner, fails, commits }) as Box<dyn Txn>)
         })

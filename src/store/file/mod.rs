@@ -75,10 +75,6 @@ impl FileStore {
 }
 
 impl Store for FileStore {
-    fn begin(&self, patience: Duration) -> Pending<'_, Result<Box<dyn Txn>, StoreError>> {
-        self.begin_or(patience, Box::new(|| None))
-    }
-
     fn begin_or(
         &self,
         patience: Duration,

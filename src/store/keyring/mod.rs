@@ -160,10 +160,6 @@ impl KeyringStore {
 }
 
 impl Store for KeyringStore {
-    fn begin(&self, patience: Duration) -> Pending<'_, Result<Box<dyn Txn>, StoreError>> {
-        self.begin_or(patience, Box::new(|| None))
-    }
-
     fn begin_or(
         &self,
         patience: Duration,

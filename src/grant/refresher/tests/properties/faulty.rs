@@ -46,12 +46,16 @@ async fn pause(world: &World) -> Mood {
 }
 
 impl Store for Watched {
-    fn begin(&self, patience: Duration) -> store::Pending<'_, Result<Box<dyn Txn>, StoreError>> {
+    fn begin_or(
+        &self,
+        patience: Duration,
+        stand_in: StandIn,
+    ) -> store::Pending<'_, Result<Box<dyn Txn>, StoreError>> {
         Box::pin(async move {
             if pause(&self.world).await.begin_fails {
                 return Err(full());
             }
-            let inner = self.world.store.begin(patience).await?;
+            let inner = self.world.store.begin_or(patience, stand_in).await?;
             let lock = Lock { world: Arc::clone(&self.world), who: self.who, is_used: false };
             Ok(Box::new(WatchedTxn { lock, inner }) as Box<dyn Txn>)
         })
