@@ -225,6 +225,11 @@ class Waiting(SigningIn):
 class Endings(SigningIn):
     """Each sign-in that comes to nothing ends in a sentence and a code, and leaves no record."""
 
+    def assert_ends(self, terminal, exit_code, pattern):
+        code, said = terminal.ends()
+        self.assertEqual(code, exit_code, said)
+        self.assert_says(said, pattern)
+
     def assert_nothing_was_kept(self):
         record = self.folder / "state.json"
         kept = json.loads(record.read_text()) if record.exists() else {}
@@ -236,9 +241,7 @@ class Endings(SigningIn):
         terminal.types("bearerd login --no-browser")
         terminal.sees(rf"{self.server.issuer}/auth\?")
         terminal.presses(CTRL_C)
-        code, said = terminal.ends()
-        self.assertEqual(code, 130, said)
-        self.assert_says(said, "(?i)cancel")
+        self.assert_ends(terminal, 130, "(?i)cancel")
         self.assert_nothing_was_kept()
 
     def test_a_device_cancelled_by_ctrl_c(self):
@@ -247,9 +250,7 @@ class Endings(SigningIn):
         terminal.types("bearerd login --device")
         terminal.sees(r"\b[A-Z]{4}-[A-Z]{4}\b")
         terminal.presses(CTRL_C)
-        code, said = terminal.ends()
-        self.assertEqual(code, 130, said)
-        self.assert_says(said, "(?i)cancel")
+        self.assert_ends(terminal, 130, "(?i)cancel")
 
     def test_denied_and_cancelled_in_the_browser(self):
         self.configure()
@@ -270,9 +271,7 @@ class Endings(SigningIn):
         terminal.types("bearerd login --device")
         page, code = self.device(terminal)
         self.person(["press", "No"], ["see", "Your device is told"]).goes_to(f"{page}?user_code={code}")
-        code, said = terminal.ends()
-        self.assertEqual(code, 77, said)
-        self.assert_says(said, "(?i)denied")
+        self.assert_ends(terminal, 77, "(?i)denied")
         self.assert_nothing_was_kept()
 
     def test_nobody_comes(self):

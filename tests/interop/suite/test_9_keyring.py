@@ -96,6 +96,14 @@ class Keyring(Peers):
         redeems = len(self.server.report()["redeems"])
         wait_until("renewals", lambda: len(self.server.report()["redeems"]) >= redeems + times)
 
+    def goes_on_with_a_keyring_that_was_started_anew(self, bearerd):
+        self.assertEqual(self.daemon.stop(), 0)
+        self.start_daemon()
+        self.renewed(2)
+        self.assertEqual(call(bearerd.url + "/")[0], 200)
+        self.assertEqual(bearerd.stop(), 0)
+        self.assertEqual(self.server.report()["reuse"], self.reuse)
+
     def take_the_secret_from_the_keyring(self):
         (self.folder / "client_secret").unlink()
         words = ["--label=billing", "service", "bearerd-interop", "username", "billing"]
@@ -107,12 +115,7 @@ class Keyring(Peers):
         self.configure("file", IN_KEYRING)
         bearerd = self.start()
         self.renewed(2)
-        self.assertEqual(self.daemon.stop(), 0)
-        self.start_daemon()
-        self.renewed(2)
-        self.assertEqual(call(bearerd.url + "/")[0], 200)
-        self.assertEqual(bearerd.stop(), 0)
-        self.assertEqual(self.server.report()["reuse"], self.reuse)
+        self.goes_on_with_a_keyring_that_was_started_anew(bearerd)
 
     def test_the_record_rests_in_the_keyring_through_renewals_kills_and_shared_use(self):
         self.take_the_secret_from_the_keyring()
@@ -140,12 +143,7 @@ class Keyring(Peers):
         self.configure("keyring")
         bearerd = self.start()
         self.renewed(1)
-        self.assertEqual(self.daemon.stop(), 0)
-        self.start_daemon()
-        self.renewed(2)
-        self.assertEqual(call(bearerd.url + "/")[0], 200)
-        self.assertEqual(bearerd.stop(), 0)
-        self.assertEqual(self.server.report()["reuse"], self.reuse)
+        self.goes_on_with_a_keyring_that_was_started_anew(bearerd)
 
     def test_a_locked_keyring_is_told_and_not_taken_for_an_empty_one(self):
         self.configure("keyring")
