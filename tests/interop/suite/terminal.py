@@ -34,19 +34,20 @@ class Terminal:
     """A shell in a folder, on a pseudo-terminal of 100 columns. Ctrl-C is a key of it."""
 
     def __init__(self, folder, env):
-        self.seen, self.at = "", 0
+        self.seen, self.at = "", 0  # all that came, and where what was typed last begins to be answered
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.pid, self.keys = pty.fork()
         if self.pid == 0:
+            # Before the shell is there: it writes its prompt again when the size of its terminal changes.
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
             os.chdir(folder)
             shell = {"PS1": PROMPT, "PROMPT_COMMAND": TELLS, "TERM": "xterm-256color"}
             os.execvpe("bash", ["bash", "--norc", "--noprofile", "-i"], {**env, **shell})
-        fcntl.ioctl(self.keys, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-        self.sees(re.escape(PROMPT) + "$")
+        self.ends()
 
     def types(self, line):
         """Types a line; what is seen from now on is looked at."""
-        self.at = len(self.text())
+        self.at = len(self.seen)
         os.write(self.keys, line.encode() + b"\n")
 
     def presses(self, key):
@@ -60,14 +61,19 @@ class Terminal:
 
     def ends(self, patience=PATIENCE):
         """Waits for the end of what was typed; its exit code, and what was seen meanwhile."""
+        # A prompt alone may be the one before, drawn again.
+        code = self._waits(lambda: EXIT_CODE.search(self.seen, self.at), patience, "the end of what was typed")
         self.sees(re.escape(PROMPT) + "$", patience)
-        return int(EXIT_CODE.findall(self.seen)[-1]), self.text()[self.at :]
+        return int(code.group(1)), self.text(self.at)
 
     def sees(self, pattern, patience=PATIENCE):
         """Waits until this is seen, after what was typed last."""
+        return self._waits(lambda: re.search(pattern, self.text(self.at), re.MULTILINE), patience, pattern)
+
+    def _waits(self, what, patience, name):
         deadline = time.monotonic() + patience
-        while not (match := re.search(pattern, self.text()[self.at :], re.MULTILINE)):
-            self._read(deadline - time.monotonic(), pattern)
+        while not (match := what()):
+            self._read(deadline - time.monotonic(), name)
         return match
 
     def _read(self, patience, pattern):
@@ -79,9 +85,9 @@ class Terminal:
         except OSError:
             raise AssertionError(f"the terminal is closed; it did not see {pattern} in:\n{self.text()}") from None
 
-    def text(self):
+    def text(self, begin=0):
         """What is seen in the end: without colours and other escapes, and without what was written over."""
-        lasting = ESCAPES.sub("", REWRITTEN.sub("", self.seen))
+        lasting = ESCAPES.sub("", REWRITTEN.sub("", self.seen[begin:]))
         return re.sub(r"\r*\n", "\n", lasting).replace("\r", "\n")
 
     def closes(self, recording=None):
