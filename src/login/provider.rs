@@ -86,10 +86,10 @@ impl Provider {
                 "At Authgear, {add}, together with `openid`; the application must not be of type M2M, and a third-party one \
                  needs the user's consent."
             ),
-            Self::Keycloak => format!(
-                "At Keycloak, {add}: it must be among the client's optional client scopes, and the user needs the role \
-                 `offline_access`; or switch on \"Use refresh tokens\" below the client's OpenID Connect compatibility."
-            ),
+            Self::Keycloak => "Keycloak gives one, with or without `offline_access`, unless the client's switch for refresh \
+                               tokens is off: it is in the client's \"Advanced\" tab, below \"OpenID Connect Compatibility \
+                               Modes\"."
+                .to_owned(),
             Self::Auth0 => format!(
                 "At Auth0, {add}; switch on \"Allow Offline Access\" for the API, name that API in `audience`, and allow the \
                  application the grant type \"Refresh Token\"."
@@ -99,8 +99,8 @@ impl Provider {
                  policy of the authorization server."
             ),
             Self::Entra => format!(
-                "At Entra, {add}, beside a scope of the API itself, such as `api://…/access`; add it to the application's \
-                 delegated permissions."
+                "At Entra, {add}, beside a scope of the API itself, such as `api://…/access`; and consent \
+                 to it."
             ),
             Self::Google => "Google gives one with `access_type=offline` and `prompt=consent`, which were sent unless `extra` \
                              says otherwise; remove them from `extra`, and take the application's access away at \
@@ -180,10 +180,10 @@ mod tests {
     fn every_provider_has_a_cure_that_names_what_it_wants() {
         for (provider, names) in [
             (Provider::Authgear, "Authgear"),
-            (Provider::Keycloak, "optional client scopes"),
+            (Provider::Keycloak, "OpenID Connect Compatibility Modes"),
             (Provider::Auth0, "Allow Offline Access"),
             (Provider::Okta, "grant types"),
-            (Provider::Entra, "delegated permissions"),
+            (Provider::Entra, "beside a scope of the API"),
             (Provider::Google, "access_type=offline"),
             (Provider::GitLab, "GitLab"),
             (Provider::Other, "offline_access"),
