@@ -1,4 +1,4 @@
-//! When a grant ends by itself, and how long before that people are warned (R37). Pure: the time comes in as an argument.
+//! When a grant ends by itself, how that is put off (R11), and how long before it people are warned (R37). Pure: the time comes in as an argument.
 
 use std::time::Duration;
 
@@ -32,6 +32,16 @@ pub fn warnings_due(end: GrantEnd, now: Moment) -> usize {
     let (life, left) = (end.at.saturating_sub(end.told), end.at.saturating_sub(now.wall));
     let is_due = |before: &&Duration| left <= **before && life > **before;
     WARNINGS.iter().filter(is_due).count()
+}
+
+/// When the grant has to be used again for its end to be put off, in time since the Unix epoch: after half of what it was
+/// given (R11). An end that stood still when a token was `obtained` by then is not put off, and needs no use: what is
+/// told of it is not the same to the second, so about then is enough.
+#[must_use]
+pub fn use_by(end: GrantEnd, obtained: Moment) -> Option<Duration> {
+    let life = end.at.saturating_sub(end.told);
+    let half = end.told.saturating_add(life / 2);
+    Some(half).filter(|half| half.saturating_sub(obtained.wall) > life / 8)
 }
 
 #[cfg(test)]
@@ -71,6 +81,33 @@ mod tests {
         }
         let end = told(None, at(0), Some(DAY * 30)).unwrap();
         assert_eq!([15, 16, 27, 29].map(|day| warnings_due(end, at(day))), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_grant_that_each_use_prolongs_is_used_when_half_of_it_is_over() {
+        let life = Duration::from_secs(1800);
+        let (mut end, mut now) = (None, at(0));
+        for _ in 0..100 {
+            end = told(end, now, Some(life));
+            assert_eq!(use_by(end.unwrap(), now), Some(now.plus(life / 2).wall));
+            // The answer to what is asked then takes its time.
+            now = now.plus(life / 2).plus(Duration::from_secs(7));
+        }
+    }
+
+    #[test]
+    fn a_grant_whose_end_stands_still_is_used_once_more_and_not_ever_more_often() {
+        let life = Duration::from_secs(1800);
+        let end = told(None, at(0), Some(life)).unwrap();
+        let mut now = at(0).plus(life / 2);
+        assert_eq!(use_by(end, at(0)), Some(now.wall));
+        let mut kept = end;
+        for _ in 0..5 {
+            let left = end.at - now.wall + Duration::from_secs(3);
+            kept = told(Some(kept), now, Some(left)).unwrap();
+            assert_eq!(use_by(kept, now), None);
+            now = now.plus(Duration::from_secs(120));
+        }
     }
 
     #[test]

@@ -19,11 +19,11 @@ use tokio::sync::{mpsc, watch};
 use self::desk::Desk;
 use self::key::Ready;
 use self::unsaved::Unsaved;
-use super::Params;
 use super::endpoint::TokenEndpoint;
 use super::error::{Class, RefreshError};
 use super::schedule::{self, Bucket};
 use super::status::Board;
+use super::{Params, end};
 use crate::clock::{Clock, Moment};
 use crate::dpop::ProofKey;
 use crate::secret::Fingerprint;
@@ -120,6 +120,8 @@ struct Current {
     obtained: Moment,
     expires: Moment,
     life: Duration,
+    /// When the grant has to be used again, lest it end (R11); time since the Unix epoch.
+    use_by: Option<Duration>,
 }
 
 /// A line of refresh tokens in the store: begun by a sign-in or a seed, ended by a sign-out or an export.
@@ -257,7 +259,8 @@ impl Refresher {
             self.generation += 1;
             self.publisher.publish(token);
             let lineage = record.lineage.clone();
-            self.current = Some(Current { lineage, obtained, expires, life });
+            let use_by = record.grant_end.and_then(|end| end::use_by(end, obtained));
+            self.current = Some(Current { lineage, obtained, expires, life, use_by });
         }
         self.plan_renewal();
         true
@@ -273,8 +276,9 @@ impl Refresher {
     fn plan_renewal(&mut self) {
         let Some(current) = &self.current else { return };
         let wish = schedule::refresh_at(current.obtained, current.life, self.params.margin, (self.dice)());
+        let wish = current.use_by.map_or(wish.wall, |use_by| use_by.min(wish.wall));
         // So long before its end by both clocks: of an earlier boot, its beginning may lie before the boot clock's.
-        let early = current.expires.wall.saturating_sub(wish.wall);
+        let early = current.expires.wall.saturating_sub(wish);
         self.plan(current.expires.minus(early), "schedule");
     }
 

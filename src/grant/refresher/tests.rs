@@ -1,6 +1,7 @@
 //! The refresher's promises, against a scripted endpoint and a store in memory, in paused time.
 
 mod clocks;
+mod ends;
 mod mending;
 mod overlaps;
 mod properties;
