@@ -131,7 +131,7 @@ where
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io::Write;
     use std::sync::{Arc, Mutex};
 
@@ -139,11 +139,19 @@ mod tests {
 
     /// What was written.
     #[derive(Clone, Default)]
-    pub(super) struct Kept(Arc<Mutex<Vec<u8>>>);
+    pub(crate) struct Kept(Arc<Mutex<Vec<u8>>>);
 
     impl Kept {
-        pub(super) fn text(&self) -> String {
+        pub(crate) fn text(&self) -> String {
             String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+
+        /// What this thread logs while the guard lives, in JSON.
+        pub(crate) fn of_this_thread(&self) -> tracing::subscriber::DefaultGuard {
+            let writer = self.clone();
+            tracing::subscriber::set_default(
+                tracing_subscriber::registry().with(json_lines(move || writer.clone())),
+            )
         }
     }
 
@@ -161,11 +169,9 @@ mod tests {
     #[test]
     fn a_json_line_has_its_time_in_microseconds_and_its_fields_at_the_top() {
         let kept = Kept::default();
-        let writer = kept.clone();
-        let subscriber = tracing_subscriber::registry().with(json_lines(move || writer.clone()));
-        tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(event = "listening", address = "127.0.0.1:1", "Listening");
-        });
+        let guard = kept.of_this_thread();
+        tracing::info!(event = "listening", address = "127.0.0.1:1", "Listening");
+        drop(guard);
         let text = kept.text();
         let line: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(text.matches('\n').count(), 1);

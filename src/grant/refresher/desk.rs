@@ -11,6 +11,9 @@ use crate::secret::RefreshToken;
 use crate::store::{GrantEnd, Intent, Record, StoreError};
 use crate::token::{Absent, AbsentReason, GrantName};
 
+/// How often a store that cannot be written is told.
+const TOLD_AGAIN: Duration = Duration::from_secs(60);
+
 /// Keeps the status of one grant and tells about it.
 pub(super) struct Desk {
     grant: GrantName,
@@ -20,6 +23,8 @@ pub(super) struct Desk {
     failed: Option<(Class, Problem)>,
     /// Why the last write to the store failed; none after one that succeeded.
     store_problem: Option<Problem>,
+    /// When that was told last.
+    store_told: Option<Moment>,
     /// Of how many of the warnings before the grant's end people have been told.
     warned: usize,
 }
@@ -39,7 +44,7 @@ pub(super) struct View {
 impl Desk {
     pub(super) fn new(grant: GrantName, board: Board) -> Self {
         let status = Status::clone(&board.look());
-        Self { grant, board, status, failed: None, store_problem: None, warned: 0 }
+        Self { grant, board, status, failed: None, store_problem: None, store_told: None, warned: 0 }
     }
 
     /// Whether an error is of the kind of the last one: then it is told once, and waits grow.
@@ -173,13 +178,15 @@ impl Desk {
 
     pub(super) fn store_wrote(&mut self) {
         *self.status.totals.store_writes.entry("success").or_default() += 1;
-        self.store_problem = None;
+        (self.store_problem, self.store_told) = (None, None);
     }
 
-    pub(super) fn store_failed(&mut self, error: &StoreError) {
+    /// Told once a minute for as long as it lasts: what ends with the process is only one restart away (engine.md §4).
+    pub(super) fn store_failed(&mut self, error: &StoreError, now: Moment) {
         *self.status.totals.store_writes.entry("error").or_default() += 1;
         let sentence = format!("The store could not be written: {error}.");
-        if self.store_problem.is_none() {
+        if self.store_told.is_none_or(|told| now.since(told) >= TOLD_AGAIN) {
+            self.store_told = Some(now);
             tracing::error!(event = "store_write_failed", grant = %self.grant, code = Code::StoreWriteFailed.word(), "{sentence}");
         }
         self.store_problem = Some(Problem { code: Code::StoreWriteFailed.word(), sentence });
@@ -204,7 +211,8 @@ impl Desk {
         if status.state != state {
             let (grant, was, code) =
                 (&self.grant, status.state, self.failed.as_ref().map(|(_, problem)| problem.code));
-            if matches!(state, State::SignInRequired | State::Misconfigured) {
+            // Callers are refused from here on (R56).
+            if matches!(state, State::SignInRequired | State::Misconfigured | State::Unavailable) {
                 tracing::error!(event = "grant_state_changed", %grant, state = %state, %was, code, "Grant {grant} is {state} (was {was})");
             } else {
                 tracing::info!(event = "grant_state_changed", %grant, state = %state, %was, code, "Grant {grant} is {state} (was {was})");

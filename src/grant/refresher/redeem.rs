@@ -184,11 +184,11 @@ impl Refresher {
         match txn.intend(intent).await {
             Ok(()) => Ok(()),
             Err(error) if record.quiet_redeems >= QUIET_REDEEMS => {
-                self.desk.store_failed(&error);
+                self.desk.store_failed(&error, self.clock.now());
                 Ok(())
             }
             Err(error) => {
-                self.desk.store_failed(&error);
+                self.desk.store_failed(&error, self.clock.now());
                 Err(error.into())
             }
         }
@@ -325,7 +325,7 @@ impl Refresher {
 
     async fn take_back(&mut self, txn: Box<dyn Txn>) {
         if let Err(error) = txn.abandon().await {
-            self.desk.store_failed(&error);
+            self.desk.store_failed(&error, self.clock.now());
         }
     }
 
@@ -333,7 +333,7 @@ impl Refresher {
         let committed = txn.commit(record.clone()).await;
         match &committed {
             Ok(()) => self.desk.store_wrote(),
-            Err(error) => self.desk.store_failed(error),
+            Err(error) => self.desk.store_failed(error, self.clock.now()),
         }
         committed
     }

@@ -24,6 +24,7 @@ use crate::grant::{self, Dpop, Flow, Handle, Server, sample};
 use crate::secret::{AccessTokenText, RefreshToken};
 use crate::store::memory::MemoryStore;
 use crate::store::{self, GrantEnd, Intent, StandIn, StoreError, Txn};
+use crate::telemetry::tests::Kept;
 
 const START: Moment = Moment { boot: Duration::from_secs(100), wall: Duration::from_secs(1_800_000_000) };
 const SECOND: Duration = Duration::from_secs(1);
@@ -441,6 +442,37 @@ async fn a_rotation_that_cannot_be_saved_is_kept_and_published_once_the_old_toke
     bench.until("saved", |bench| !bench.handle.board.look().unsaved_rotation).await;
     assert_eq!(bench.rests().await.refresh_token, Some(RefreshToken::new("R2")));
     bench.is(State::Active).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_that_cannot_be_saved_is_told_as_an_error_once_a_minute() {
+    let log = Kept::default();
+    let _logging = log.of_this_thread();
+    let release = Arc::new(Notify::new());
+    let rotated = r#"{"access_token":"A2","refresh_token":"R2","expires_in":1000,"token_type":"Bearer"}"#;
+    let bench = Bench::new([GOOD, Step::Waits(Arc::clone(&release), 200, rotated)]);
+    bench.until("the second redeem", |bench| bench.script.redeems() == 2).await;
+    bench.fails.store(true, Ordering::SeqCst);
+    release.notify_one();
+    bench.until("unsaved", |bench| bench.handle.board.look().unsaved_rotation).await;
+    tokio::time::sleep(5 * 60 * SECOND).await;
+    let told = |log: &Kept| log.text().lines().filter(|line| line.contains("store_write_failed")).count();
+    assert!((5..=6).contains(&told(&log)), "{}", log.text());
+    bench.fails.store(false, Ordering::SeqCst);
+    bench.until("saved", |bench| !bench.handle.board.look().unsaved_rotation).await;
+    let errors: Vec<String> =
+        log.text().lines().filter(|line| line.contains(r#""level":"ERROR""#)).map(str::to_owned).collect();
+    assert_eq!(errors.len(), told(&log), "{errors:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_that_are_refused_are_an_error_in_the_log() {
+    let log = Kept::default();
+    let _logging = log.of_this_thread();
+    let bench = Bench::new([GOOD, Step::NotSent]);
+    bench.is(State::Unavailable).await;
+    let line = log.text().lines().find(|line| line.contains(r#""state":"unavailable""#)).unwrap().to_owned();
+    assert!(line.contains(r#""level":"ERROR""#), "{line}");
 }
 
 #[tokio::test(start_paused = true)]
