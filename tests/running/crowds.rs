@@ -61,6 +61,33 @@ async fn five_thousand_requests_at_the_moment_of_expiry_make_one_redeem() {
     stage.assert_clean();
 }
 
+/// Nobody is on the way to a token when the crowd comes: the last attempt has failed and the next is not due.
+#[tokio::test]
+async fn a_crowd_that_comes_between_two_attempts_makes_no_more_of_them() {
+    const CALLERS: usize = 1000;
+    let stage = Box::pin(Stage::with(strict(4), "\n[limits]\ntoken_wait = \"50s\"\n", &[])).await;
+    stage.recovers().await;
+    stage.server.fault(Fault::ServerError, Phase::BeforeProcessing);
+    stage.is("unavailable").await;
+    let caller = http2_caller(stage.proxy).await;
+    let mut crowd = JoinSet::new();
+    for _ in 0..CALLERS {
+        let caller = caller.clone();
+        crowd.spawn(async move { ask(&caller, get("/echo")).await.0 });
+    }
+    let tried = stage.server.redeems().len();
+    let attempts = stage.server.wait_for_redeems(tried + 3).await;
+    let apart: Vec<_> =
+        attempts.windows(2).skip(tried).map(|pair| pair[1].received.since(pair[0].received)).collect();
+    assert!(apart.iter().all(|gap| *gap > Duration::from_millis(500)), "nobody is hurried by them: {apart:?}");
+    stage.server.set_expires_in(3600);
+    stage.server.heal();
+    assert_eq!(in_time("the crowd", crowd.join_all()).await, [200; CALLERS]);
+    let answered = stage.server.redeems().iter().filter(|redeem| redeem.refresh_token.is_some()).count();
+    assert_eq!(answered, 2, "the first one and this");
+    stage.assert_clean();
+}
+
 #[tokio::test]
 async fn fifty_restarts_make_no_redeem_while_the_stored_token_is_good() {
     let mut stage = Stage::of(strict(3600)).await;
