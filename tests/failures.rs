@@ -1,4 +1,7 @@
-//! The failure table: everything that is known to go wrong, and which tests show what becomes of it.
+//! The failure table: everything that is known to go wrong, and which tests show what becomes of it; and what has gone
+//! wrong elsewhere.
+
+mod incidents;
 
 use std::path::Path;
 
@@ -364,7 +367,7 @@ fn every_row_of_the_failure_table_is_shown_by_tests_that_exist() {
         !is_test(file!(), "is_test")
             && is_test(file!(), "every_row_of_the_failure_table_is_shown_by_tests_that_exist")
     );
-    for (row, shown) in &TABLE {
+    for (row, shown) in TABLE.iter().chain(&incidents::TABLE) {
         let tests = match shown {
             By(tests) => *tests,
             NotYet(why) => {

@@ -184,6 +184,20 @@ async fn a_certificate_proves_the_client_at_the_endpoint_that_asks_for_one() {
     }
 }
 
+/// By the book a refresh without `scope` asks for all that was granted (RFC 6749 §6); Entra wants it named.
+#[tokio::test]
+async fn a_refresh_names_scopes_only_where_it_is_told_to() {
+    for (sends, named) in [(false, None), (true, Some("read write"))] {
+        let server = AuthorizationServer::strict().start();
+        let mut bench = Bench::of(&server, "billing");
+        bench.params.scopes = vec!["read".to_owned(), "write".to_owned()];
+        bench.params.send_scopes_on_refresh = sends;
+        let bench = bench.start().await;
+        bench.is(State::Active).await;
+        assert_eq!(server.redeems()[0].parameter("scope"), named);
+    }
+}
+
 #[tokio::test]
 async fn client_credentials_need_no_refresh_token() {
     let server = AuthorizationServer::strict().client(Client::machine("job", "s3cret")).expires_in(4).start();

@@ -79,7 +79,10 @@ async fn a_crowd_that_comes_between_two_attempts_makes_no_more_of_them() {
     let attempts = stage.server.wait_for_redeems(tried + 3).await;
     let apart: Vec<_> =
         attempts.windows(2).skip(tried).map(|pair| pair[1].received.since(pair[0].received)).collect();
-    assert!(apart.iter().all(|gap| *gap > Duration::from_millis(500)), "nobody is hurried by them: {apart:?}");
+    assert!(
+        apart.iter().all(|gap| *gap > Duration::from_millis(500)),
+        "nobody is hurried by them: {apart:?}"
+    );
     stage.server.set_expires_in(3600);
     stage.server.heal();
     assert_eq!(in_time("the crowd", crowd.join_all()).await, [200; CALLERS]);

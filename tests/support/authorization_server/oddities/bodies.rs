@@ -49,6 +49,8 @@ fn utf16(text: &str, bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
 }
 
 pub(super) static ALL: &[Oddity] = &[
+    unreadable("no body", |_| ok("")),
+    unreadable("no body but a line end", |_| ok("\r\n")),
     harmless("a form (GitHub, Facebook)", |issued| {
         as_form("application/x-www-form-urlencoded", &form(issued))
     }),
