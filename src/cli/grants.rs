@@ -5,10 +5,10 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Common, Exit, Failure};
+use super::{Common, Exit, Failure, note};
 use crate::config::{Config, Flags};
 use crate::grant::{Params, lock};
-use crate::secret::Fingerprint;
+use crate::secret::{Fingerprint, RefreshToken};
 use crate::store::{self, Record, Store, StoreError, Txn};
 use crate::tls::Tls;
 use crate::token::GrantName;
@@ -71,18 +71,37 @@ impl Grant {
 
     /// The store's lock, which a running bearerd may have for as long as a refresh takes.
     pub(super) async fn lock(&self) -> Result<Box<dyn Txn>, Failure> {
+        self.take().await.map_err(|(error, seed)| self.without_lock(&error, seed))
+    }
+
+    /// As `lock`, for who brings another record: one that is damaged is set aside, and told of.
+    pub(super) async fn lock_past_damage(&self) -> Result<Box<dyn Txn>, Failure> {
+        match self.take().await {
+            Err((damage @ StoreError::Corrupt { aside: Some(_), .. }, _)) => {
+                note(&format!("The record was damaged: {damage}."));
+                self.lock().await
+            }
+            taken => taken.map_err(|(error, seed)| self.without_lock(&error, seed)),
+        }
+    }
+
+    async fn take(&self) -> Result<Box<dyn Txn>, (StoreError, Option<Result<RefreshToken, String>>)> {
         let seed = self.params.read_seed();
         let taken = lock::take(&self.params, self.store.as_ref(), seed.as_ref()).await;
-        taken.map_err(|error| match (&error, seed) {
-            (StoreError::Corrupt { .. }, Some(Err(unread))) => {
+        taken.map_err(|error| (error, seed))
+    }
+
+    fn without_lock(&self, error: &StoreError, seed: Option<Result<RefreshToken, String>>) -> Failure {
+        match (error, seed) {
+            (StoreError::Corrupt { aside: None, .. }, Some(Err(unread))) => {
                 let why = format!(
                     "{error}; the configured seed cannot be read either ({unread}), and has to be known before another \
                      record takes this one's place: start bearerd, or run this where the seed is"
                 );
                 Failure::new(Exit::Config, why)
             }
-            _ => unusable_store(&error),
-        })
+            _ => unusable_store(error),
+        }
     }
 }
 

@@ -87,7 +87,7 @@ async fn put(
 ) -> Result<String, Failure> {
     let Grant { params, store } = grant;
     store.probe().await.map_err(|error| unusable_store(&error))?;
-    let mut txn = grant.lock().await?;
+    let mut txn = grant.lock_past_damage().await?;
     let done = format!("imported: the refresh token of grant {} is in {}", params.name, store.place());
     if let Some(resting) = txn.record() {
         grant.owns(resting)?;

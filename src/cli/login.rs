@@ -11,7 +11,7 @@ use super::{Common, Exit, Failure, daemon, note, run};
 use crate::clock::Clock;
 use crate::config::{Config, Flags, Loaded};
 use crate::grant::endpoint::HttpEndpoint;
-use crate::grant::{Flow, Params, Secret, lineage};
+use crate::grant::{Params, lineage};
 use crate::login::{Code, Login, LoginError, Outcome, Signed, Wish, emit, in_short};
 use crate::net::Listen;
 use crate::secret::Fingerprint;
@@ -221,10 +221,7 @@ impl<'a> Home<'a> {
 
     /// The configured seed, if it is there: one that comes later is another person's word.
     fn seed(&self) -> Result<Option<Fingerprint>, Failure> {
-        match &self.grant.params.flow {
-            Flow::RefreshToken { seed: Some(Secret::File(path)) } if !path.exists() => Ok(None),
-            _ => self.grant.seed("sign-in"),
-        }
+        if self.grant.params.seed_is_gone() { Ok(None) } else { self.grant.seed("sign-in") }
     }
 
     /// Stores it under the lock, and tells a bearerd that runs.
@@ -265,7 +262,7 @@ impl<'a> Home<'a> {
             );
             LoginError::new(Outcome::Config, Code::StoreUnavailable, sentence)
         };
-        let mut txn = self.grant.lock().await.map_err(lost)?;
+        let mut txn = self.grant.lock_past_damage().await.map_err(lost)?;
         let mut replaced = false;
         if let Some(resting) = txn.record() {
             self.grant.owns(resting).map_err(lost)?;

@@ -25,12 +25,23 @@ pub async fn take(
     store: &dyn Store,
     seed: Option<&Result<RefreshToken, String>>,
 ) -> Result<Box<dyn Txn>, StoreError> {
-    if let Some(Err(_)) = seed
+    leave_damage(params, store, matches!(seed, Some(Err(_)))).await?;
+    let seed = seed.and_then(|seed| seed.as_ref().ok());
+    let stand_in = params.needs_refresh_token().then(|| lineage::after_damage(&params.identity(), seed));
+    store.begin_or(patience(params), Box::new(move || stand_in)).await
+}
+
+/// Where the configured seed is `unread`, an error if the record is damaged. One whose file is gone is none, as it is for a
+/// sign-in: nobody could ever read it.
+///
+/// # Errors
+/// The damage, which is left where it is.
+pub async fn leave_damage(params: &Params, store: &dyn Store, unread: bool) -> Result<(), StoreError> {
+    if unread
+        && !params.seed_is_gone()
         && let Err(damage @ StoreError::Corrupt { .. }) = store.peek().await
     {
         return Err(damage);
     }
-    let seed = seed.and_then(|seed| seed.as_ref().ok());
-    let stand_in = params.needs_refresh_token().then(|| lineage::after_damage(&params.identity(), seed));
-    store.begin_or(patience(params), Box::new(move || stand_in)).await
+    Ok(())
 }

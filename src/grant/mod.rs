@@ -216,6 +216,13 @@ impl Params {
         }
     }
 
+    /// Whether a seed is configured by a file that is not there: it may have been put away after the first start.
+    #[must_use]
+    pub fn seed_is_gone(&self) -> bool {
+        let Flow::RefreshToken { seed: Some(Secret::File(path)) } = &self.flow else { return false };
+        path.try_exists().is_ok_and(|is_there| !is_there)
+    }
+
     /// Whether a token that these got is what `other` would get, too.
     fn asks_like(&self, other: &Self) -> bool {
         let asked = |params: &Self| {

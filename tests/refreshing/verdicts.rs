@@ -86,6 +86,34 @@ async fn behind_a_damaged_record_no_seed_is_presented_that_may_be_older() {
 }
 
 #[tokio::test]
+async fn a_damaged_record_is_left_until_the_seed_can_be_read_and_then_it_is_not_presented() {
+    let server = AuthorizationServer::strict().client(Client::public("app")).start();
+    let bench = Bench::of(&server, "app").start().await;
+    bench.is(State::Active).await;
+    let (redeems, record) = (server.redeems().len(), bench.record());
+    let bench = bench.stopped().await;
+    std::fs::write(&record, "{ half a rec").unwrap();
+    let seed = record.with_file_name("seed");
+    let kept = seed.with_file_name("kept");
+    std::fs::rename(&seed, &kept).unwrap();
+    std::fs::create_dir(&seed).unwrap();
+    let bench = bench.start().await;
+    let status = bench.is(State::Unavailable).await;
+    let problem = status.problem.as_ref().unwrap();
+    assert_eq!(problem.code, "store_unavailable");
+    assert!(problem.sentence.contains("seed cannot be read"), "{}", problem.sentence);
+    assert_eq!(std::fs::read_to_string(&record).unwrap(), "{ half a rec");
+    std::fs::remove_dir(&seed).unwrap();
+    std::fs::rename(&kept, &seed).unwrap();
+    bench.is(State::SignInRequired).await;
+    // Also at the next probe nothing is presented: it has been met.
+    let bench = bench.restart().await;
+    let status = bench.is(State::SignInRequired).await;
+    assert_eq!(status.problem.as_ref().unwrap().code, "no_grant");
+    assert_eq!((server.redeems().len(), server.reuse_errors()), (redeems, 0));
+}
+
+#[tokio::test]
 async fn a_seed_that_is_a_pipe_holds_nobody_up() {
     let server = AuthorizationServer::strict().client(Client::public("app")).start();
     let bench = Bench::of(&server, "app");

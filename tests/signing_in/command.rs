@@ -141,6 +141,19 @@ async fn a_grant_that_rests_is_replaced_when_the_next_is_durable_and_not_before(
 }
 
 #[tokio::test]
+async fn a_damaged_record_is_set_aside_and_what_the_sign_in_brought_is_kept() {
+    let server = strict(|options| options);
+    for seed in ["", "refresh_token = { file = \"gone\" }\n"] {
+        let home = home(&server, seed);
+        rest(&home, "{ half a rec");
+        let said = signs_in(&home, &server, &[]).await;
+        assert!(said.contains("was damaged") && said.contains("set aside as"), "{said}");
+        let kept = record(&home)["refresh_token"].as_str().unwrap().to_owned();
+        assert_eq!(server.current_refresh_token(&kept), Some(kept));
+    }
+}
+
+#[tokio::test]
 async fn without_a_refresh_token_what_rested_stays() {
     let server = strict(|options| options.never_offline());
     let home = home(&server, "scopes = [\"openid\", \"offline_access\"]\n");

@@ -89,6 +89,16 @@ impl Refresher {
     }
 
     async fn begin(&mut self, seed: Option<&RefreshToken>) -> Result<Box<dyn Txn>, RefreshError> {
+        let unread = self.unread_seed.clone();
+        if let Err(damage) = lock::leave_damage(&self.params, self.store.as_ref(), unread.is_some()).await {
+            let mut error = RefreshError::from(damage);
+            let why = unread.unwrap_or_default();
+            error.sentence = format!(
+                "{} The configured seed cannot be read either ({why}), and has to be known before another record takes this one's place.",
+                error.sentence
+            );
+            return Err(error);
+        }
         let patience = lock::patience(&self.params);
         let needed = self.needs_refresh_token();
         let stand_in = lineage::after_damage(&self.params.identity(), seed);

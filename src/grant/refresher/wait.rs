@@ -183,7 +183,10 @@ impl Refresher {
 
     /// The configured seed, if there is one to be read; after the first start it may be gone.
     pub(super) async fn seed(&mut self) -> Option<RefreshToken> {
-        let Flow::RefreshToken { seed: Some(reference) } = self.params.flow.clone() else { return None };
+        let Flow::RefreshToken { seed: Some(reference) } = self.params.flow.clone() else {
+            self.unread_seed = None;
+            return None;
+        };
         let read = tokio::task::spawn_blocking(move || reference.read_refresh_token()).await;
         let read = read.unwrap_or_else(|fault| Err(fault.to_string()));
         self.unread_seed = read.as_ref().err().cloned();
