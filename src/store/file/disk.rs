@@ -7,7 +7,9 @@ use std::path::Path;
 #[cfg(debug_assertions)]
 use std::sync::Arc;
 
-use super::read::NOFOLLOW;
+use zeroize::Zeroizing;
+
+use super::read::{NOFOLLOW, contents};
 #[cfg(test)]
 use super::tests::faults::Faults;
 
@@ -108,6 +110,13 @@ impl Disk {
         #[cfg(debug_assertions)]
         self.tell(Step::Sync(file));
         file.sync_all()
+    }
+
+    /// All there is, up to `limit` bytes: what a save has left, which no other step comes near before it is known.
+    pub(super) fn read(&self, file: &File, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+        #[cfg(test)]
+        self.faults.doing("read")?;
+        contents(file, limit)
     }
 
     /// Puts `from` in the place of `to`.

@@ -114,6 +114,6 @@ fn corrupt(path: &Path, why: String) -> StoreError {
     StoreError::Corrupt { place: path.display().to_string(), why, aside: None }
 }
 
-fn is_link(error: &io::Error) -> bool {
+pub(super) fn is_link(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
 }

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::disk::Disk;
 use super::lock::Locked;
-use super::read::{LARGEST, NOFOLLOW, contents, damage};
+use super::read::{LARGEST, NOFOLLOW, contents, damage, is_link};
 use super::{Doing as _, StoreError};
 use crate::store::Record;
 use crate::store::record::Unreadable;
@@ -20,7 +20,7 @@ use crate::store::seal::Keys;
 /// of a refresh token that the server has already rotated to. Everything else is removed.
 ///
 /// Without a record, or for another lineage, nothing is finished: the operator may have removed the record on purpose.
-/// What is whole and cannot be read here, because it is sealed with another key, is not removed: the lock is refused.
+/// What cannot be read here, because the disk fails or it is sealed with another key, is not removed: the lock is refused.
 pub(super) fn leftovers(
     locked: &Locked,
     disk: &Disk,
@@ -29,7 +29,7 @@ pub(super) fn leftovers(
     let files = &locked.files;
     let mut newest = resting;
     for path in [&files.spare, &files.fresh] {
-        let Some(left) = whole_record(path, &locked.keys)? else { continue };
+        let Some(left) = whole_record(path, disk, &locked.keys)? else { continue };
         if newest.as_ref().is_some_and(|resting| is_successor(&left, resting)) {
             finish(locked, disk, path)?;
             tracing::warn!(
@@ -58,8 +58,10 @@ fn is_successor(left: &Record, resting: &Record) -> bool {
 }
 
 /// A record that was written whole; it may be followed by the zeros of the room it was written into.
-fn whole_record(path: &Path, keys: &Keys) -> Result<Option<Record>, StoreError> {
-    let Some(bytes) = own_bytes(path) else { return Ok(None) };
+fn whole_record(path: &Path, disk: &Disk, keys: &Keys) -> Result<Option<Record>, StoreError> {
+    let Some(bytes) = own_bytes(path, disk).doing("read what a save has left in", path)? else {
+        return Ok(None);
+    };
     let Some(end) = bytes.iter().rposition(|byte| *byte != 0) else { return Ok(None) };
     match keys.decode(bytes.get(..=end).unwrap_or_default()) {
         Ok(record) => Ok(Some(record)),
@@ -69,14 +71,17 @@ fn whole_record(path: &Path, keys: &Keys) -> Result<Option<Record>, StoreError> 
     }
 }
 
-/// What is in a file of ours; nothing if it is none.
-fn own_bytes(path: &Path) -> Option<Zeroizing<Vec<u8>>> {
-    let file = OpenOptions::new().read(true).custom_flags(NOFOLLOW).open(path).ok()?;
-    let found = file.metadata().ok()?;
+/// What is in a file of ours; nothing if it is none. One that is ours and cannot be read may hold the only copy there is.
+fn own_bytes(path: &Path, disk: &Disk) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    let file = match OpenOptions::new().read(true).custom_flags(NOFOLLOW).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound || is_link(&error) => return Ok(None),
+        opened => opened?,
+    };
+    let found = file.metadata()?;
     if !found.is_file() || found.uid() != rustix::process::geteuid().as_raw() {
-        return None;
+        return Ok(None);
     }
-    contents(&file, 2 * LARGEST).ok()
+    disk.read(&file, 2 * LARGEST).map(Some)
 }
 
 /// Cuts the zeros off, which are none of the record's, and does the rest of the save.

@@ -199,6 +199,19 @@ async fn a_sealed_record_that_was_changed_is_set_aside_as_any_damaged_one() {
 }
 
 #[tokio::test]
+async fn what_is_left_of_a_save_and_cannot_be_read_is_kept_and_the_lock_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.json");
+    store(&path).begin(LONG).await.unwrap().commit(record(1)).await.unwrap();
+    fs::write(folder.path().join("state.json.spare"), &*encode(&record(2)).unwrap()).unwrap();
+    let faults = Faults::at(0, How::Fail);
+    let said = store_with(&path, &faults).begin(LONG).await.err().unwrap().to_string();
+    assert_eq!(faults.steps(), ["read"]);
+    assert!(said.contains("cannot read what a save has left in") && said.contains(".spare"), "{said}");
+    assert_eq!(store(&path).begin(LONG).await.unwrap().record(), Some(&record(2)));
+}
+
+#[tokio::test]
 async fn what_was_plain_and_left_over_is_still_finished_under_a_key() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.json");
