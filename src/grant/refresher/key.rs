@@ -48,7 +48,11 @@ impl Refresher {
         if !self.params.dpop.is_on() || has_key && !is_untried(record) {
             return Ok(false);
         }
-        let configured = self.configured_key().await?;
+        let configured = match self.configured_key().await {
+            // As the seed it may be gone, once the record has it.
+            Err(_) if has_key => return Ok(false),
+            configured => configured?,
+        };
         let made = || SigningKey::generate().map_err(|error| unusable("A key", error, "Try again."));
         let key = match (configured, &record.dpop_key) {
             (None, Some(_)) => return Ok(false),
@@ -85,7 +89,7 @@ impl Refresher {
 
     /// The fingerprint of `dpop_key` as it is now, if the last attempt had to read it; a command is not run for that.
     pub(super) async fn key_as_it_is(&mut self) -> Option<Fingerprint> {
-        let before = self.used.dpop_key.clone()?;
+        let before = self.before().dpop_key.clone()?;
         let reference = self.params.dpop_key.clone().filter(|reference| reference.can_be_watched());
         let Some(reference) = reference else { return Some(before) };
         let read = tokio::task::spawn_blocking(move || reference.read_dpop_key().ok()).await;

@@ -13,8 +13,8 @@ use crate::token::Wanted;
 /// We wake this much later, so that the moment has come when we look.
 const HAIR: Duration = Duration::from_millis(1);
 
-/// How often the store is looked at while a verdict stands: whoever has signed in is served at once. Every store there is
-/// is a small file, or memory.
+/// How often the store is looked at while a verdict stands: whoever has signed in is served at once. Of every store there
+/// is, a look is one at a small file, or at memory.
 const WATCH: Duration = Duration::from_secs(1);
 
 /// Why a refresh is due before its time: an upstream doubts the token.
@@ -156,6 +156,12 @@ impl Refresher {
         true
     }
 
+    /// What the operator gave before, where it is not to be read only to look: to the verdict that stands, since an attempt
+    /// after it may have stopped before it had read all of it.
+    pub(super) fn before(&self) -> &Used {
+        self.parked_on.as_ref().map_or(&self.used, |parked_on| &parked_on.given)
+    }
+
     /// What a verdict rests on, read anew, and the record that rests.
     pub(super) async fn inputs(&mut self) -> (Inputs, Option<Record>) {
         let references = self.params.secrets();
@@ -167,10 +173,10 @@ impl Refresher {
             tokio::task::spawn_blocking(read).await.ok().and_then(|read| Fingerprint::of_all(&read))
         } else {
             // A command is not run only to see whether it says something else.
-            self.used.secrets.clone()
+            self.before().secrets.clone()
         };
         let seed = match &self.params.flow {
-            Flow::RefreshToken { seed: Some(seed) } if !seed.can_be_watched() => self.used.seed.clone(),
+            Flow::RefreshToken { seed: Some(seed) } if !seed.can_be_watched() => self.before().seed.clone(),
             _ => self.seed().await.map(|seed| seed.fingerprint()),
         };
         let rests = self.store.peek().await.ok().flatten();
