@@ -15,7 +15,7 @@ use super::wire::{self, Form, Told};
 use super::{Params, lock};
 use crate::clock::Clock;
 use crate::secret::RefreshToken;
-use crate::store::{Store, erase};
+use crate::store::{Store, erase, transfer};
 
 /// What becomes of tokens that the server could not be told about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,8 @@ pub async fn sign_out(
     let unmet = seed.clone().filter(|seed| !has_met(seed));
     let tokens: Vec<RefreshToken> = resting.into_iter().chain(unmet).collect();
     if tokens.is_empty() && rests.as_ref().is_none_or(|record| record.access_token.is_none()) {
+        // What an earlier sign-out could not remove is removed now.
+        transfer::confirm(&mut txn).await?;
         let sentence =
             format!("Nothing to sign out of: nobody is signed in, and {} holds no token.", store.place());
         return Ok(SignedOut { revoked: false, sentence });

@@ -64,7 +64,8 @@ impl Bare {
     ) -> Result<(), StoreError> {
         let tried = probe::rewrite(&self.locked, &self.disk, resting);
         if tried.is_err() {
-            self.clear();
+            // It is also cleared with the next lock; other files are not the trial's.
+            let _ = self.disk.remove(&self.locked.files.probe);
         }
         tried.map_err(|error| probe::with_cure(error, place))
     }

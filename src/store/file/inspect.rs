@@ -16,8 +16,13 @@ const ROOM: usize = 16 * 1024;
 /// Looks at what rests, and writes a file of another name beside it, which is gone afterwards. Where there is no folder
 /// yet, none is made: that one may be made is enough.
 pub(super) fn run(place: &Place) -> Result<(), StoreError> {
-    let files = place.find()?;
     read::peek(place)?;
+    folder(place)
+}
+
+/// The same for whoever knows what rests.
+pub(in crate::store) fn folder(place: &Place) -> Result<(), StoreError> {
+    let files = place.find()?;
     match fs::metadata(&files.folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let there = nearest(&files.folder);

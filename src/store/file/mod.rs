@@ -37,6 +37,7 @@ pub(super) use self::disk::Disk;
 #[cfg(debug_assertions)]
 pub use self::disk::{Step, Watch};
 pub(crate) use self::disk::{is_at, sync_folder};
+pub(super) use self::inspect::folder as inspect_folder;
 pub(super) use self::place::Place;
 pub(super) use self::probe::{PATIENCE as PROBE_PATIENCE, with_cure};
 pub(super) use self::read::{LARGEST, why_unread};

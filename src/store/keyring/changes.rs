@@ -29,16 +29,20 @@ pub(super) struct Changes {
 impl Changes {
     /// Looks how things stand, and finishes what a killed holder had begun.
     pub(super) fn begin(bare: Bare, entry: Arc<dyn Slot>, stand_in: StandIn) -> Result<Self, StoreError> {
-        bare.clear();
         let placed = bare.read()?;
         let looked = KeyringStore::look(bare.path(), placed.as_ref().map(|bytes| &***bytes), &*entry);
+        // Where it is another kind's, or nobody can tell, what is left may be that one's, and the only copy there is.
+        if !matches!(looked, Err(Trouble::Other(_))) {
+            bare.clear();
+        }
         let mut it =
             Self { bare: Arc::new(bare), entry, resting: None, kept: None, may_be_kept: true, ours: None };
         match looked {
             Ok(Standing::InPlace { resting, has_left_over }) => {
                 (it.resting, it.may_be_kept) = (resting, has_left_over);
                 if has_left_over {
-                    it.remove();
+                    // Told, and tried again with what is committed next.
+                    let _ = it.remove();
                 }
                 Ok(it)
             }
@@ -101,11 +105,19 @@ impl Changes {
     }
 
     /// The entry is of no account any more; one that stays is removed by the next holder.
-    fn remove(&mut self) {
-        match self.entry.remove(Arc::clone(&self.bare)) {
-            Ok(()) => self.may_be_kept = false,
-            Err(why) => tracing::warn!(event = "store_entry_left", "{why}; it holds a record that has left"),
-        }
+    fn remove(&mut self) -> Result<(), StoreError> {
+        self.entry.remove(Arc::clone(&self.bare)).map_err(|why| {
+            tracing::warn!(event = "store_entry_left", "{why}; it holds a record that has left");
+            let (name, path) = (self.entry.name(), self.bare.path().display());
+            StoreError::Keyring {
+                why: format!(
+                    "{why}; it still holds what has left {path}: unlock the keyring and run this again, or remove the entry \
+                     {name} there"
+                ),
+            }
+        })?;
+        self.may_be_kept = false;
+        Ok(())
     }
 
     /// In the place itself, as a file: it holds no secret, so that it is found whatever the kind is then.
@@ -113,9 +125,6 @@ impl Changes {
         let bytes = record::encode(&record).map_err(|error| self.failed(error))?;
         self.bare.replace(&bytes)?;
         (self.resting, self.kept) = (Some(record), None);
-        if self.may_be_kept {
-            self.remove();
-        }
         Ok(())
     }
 
@@ -173,7 +182,14 @@ impl Held for Changes {
 
     fn commit(&mut self, record: Record) -> Result<(), StoreError> {
         match self.may_rest_in_place(&record) {
-            true => self.rest_in_place(record)?,
+            true => {
+                self.rest_in_place(record)?;
+                self.ours = None;
+                // Whoever signs out or exports is not to believe that the token is gone while the entry holds it.
+                if self.may_be_kept {
+                    self.remove()?;
+                }
+            }
             false => self.rest_in_entry(record)?,
         }
         self.ours = None;

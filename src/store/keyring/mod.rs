@@ -100,7 +100,7 @@ pub(super) struct KeyringStore {
 }
 
 struct Seen {
-    placed: Zeroizing<Vec<u8>>,
+    placed: Option<Zeroizing<Vec<u8>>>,
     resting: Option<Record>,
 }
 
@@ -139,11 +139,9 @@ impl KeyringStore {
         let mut looks = 1;
         loop {
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-            // The mark follows each change of the entry: while it is as it was, the keyring need not be asked, nor a person
-            // to unlock it.
-            if let (Some(seen), Some(placed)) = (&*seen, &placed)
-                && seen.placed == *placed
-            {
+            // The mark follows each change of the entry, and comes before the first: while it is as it was, or is not, the
+            // keyring need not be asked, nor a person to unlock it.
+            if let Some(seen) = seen.as_ref().filter(|seen| seen.placed == placed) {
                 return Ok(seen.resting.clone());
             }
             let looked = Self::look(&path, placed.as_ref().map(|bytes| &***bytes), entry);
@@ -153,7 +151,7 @@ impl KeyringStore {
                 continue;
             }
             let resting = looked.map_err(|trouble| trouble.into_error(&path))?.resting();
-            *seen = placed.map(|placed| Seen { placed, resting: resting.clone() });
+            *seen = Some(Seen { placed, resting: resting.clone() });
             return Ok(resting);
         }
     }
@@ -200,6 +198,16 @@ impl Store for KeyringStore {
                 trial.remove(bare).map_err(|why| StoreError::Keyring { why })
             })
             .await
+        })
+    }
+
+    /// The keyring is asked for what it holds, and not tried: that would be a person's to allow.
+    fn inspect(&self) -> Pending<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let place = Arc::clone(&self.place);
+            let tried = move || file::inspect_folder(&place).map_err(|error| file::with_cure(error, &place));
+            blocking(tried).await?;
+            self.peek().await.map(drop)
         })
     }
 

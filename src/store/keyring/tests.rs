@@ -203,6 +203,7 @@ where
             );
             assert!(!has_secret || in_file(&path).begin(LONG).await.is_err(), "{place}: nor may it begin");
             if faults.steps().len() <= step {
+                assert!(is_done, "{place}: undisturbed");
                 break;
             }
         }
@@ -288,6 +289,7 @@ async fn no_presented_token_is_without_its_note() {
             );
             assert!(!is_abandoned || found == record(1), "{how:?} at {step}: taken back, and stands");
             if faults.steps().len() <= step {
+                assert!(is_intended && (is_abandoned || step % 2 == 1), "{how:?} at {step}: undisturbed");
                 break;
             }
         }
@@ -428,6 +430,63 @@ async fn a_locked_keyring_is_an_error_and_not_an_empty_one() {
     drop(txn);
     desktop.is(Mood::Well);
     assert_eq!(desktop.found(&path).await, Some(record(1)));
+}
+
+#[tokio::test]
+async fn who_signs_out_or_exports_is_told_that_the_keyring_still_holds_the_token() {
+    let (desktop, (_folder, path)) = (Desktop::default(), folder());
+    desktop.rest(&path, record(1)).await;
+    let mut txn = desktop.store(&path).begin(LONG).await.unwrap();
+    desktop.is(Mood::Locked);
+    let said = transfer::retire(&mut txn, exported()).await.unwrap_err().to_string();
+    assert!(said.contains("still holds") && said.contains("run this again"), "{said}");
+    drop(txn);
+    assert!(desktop.kept(&path).is_some());
+    // Said again as long as it is so; and gone with the first try that can.
+    desktop.is(Mood::Well);
+    let mut txn = desktop.store(&path).begin(LONG).await.unwrap();
+    transfer::confirm(&mut txn).await.unwrap();
+    drop(txn);
+    assert_eq!((desktop.kept(&path), desktop.found(&path).await), (None, Some(retired())));
+}
+
+#[tokio::test]
+async fn a_place_in_which_nothing_rests_asks_the_keyring_once() {
+    let (desktop, (_folder, path)) = (Desktop::default(), folder());
+    let faults = Faults::default();
+    let store = desktop.store_with(&path, &faults);
+    for _ in 0..5 {
+        assert_eq!(store.peek().await.unwrap(), None);
+    }
+    assert_eq!(faults.steps(), ["ask"]);
+    desktop.rest(&path, record(1)).await;
+    assert_eq!(store.peek().await.unwrap(), Some(record(1)), "what another process began is seen");
+}
+
+#[tokio::test]
+async fn a_look_from_beside_leaves_mark_lock_and_keyring_alone() {
+    let (desktop, (folder, path)) = (Desktop::default(), folder());
+    let names = || fs::read_dir(folder.path()).unwrap().count();
+    let faults = Faults::default();
+    desktop.store_with(&path, &faults).inspect().await.unwrap();
+    assert_eq!((names(), faults.steps()), (0, vec!["ask"]));
+    desktop.rest(&path, record(1)).await;
+    let (mark, names_before) = (fs::read(&path).unwrap(), names());
+    desktop.store(&path).inspect().await.unwrap();
+    assert_eq!((fs::read(&path).unwrap(), names()), (mark, names_before));
+    desktop.is(Mood::Locked);
+    assert!(desktop.store(&path).inspect().await.unwrap_err().to_string().contains("unlock it"));
+}
+
+#[tokio::test]
+async fn what_a_killed_save_of_a_file_left_stays_where_the_kind_was_changed() {
+    let (desktop, (_folder, path)) = (Desktop::default(), folder());
+    in_file(&path).begin(LONG).await.unwrap().commit(record(1)).await.unwrap();
+    let spare = path.with_file_name("state.json.spare");
+    fs::write(&spare, &*record::encode(&record(2)).unwrap()).unwrap();
+    assert!(desktop.store(&path).begin(LONG).await.is_err());
+    assert!(spare.exists(), "it may hold the only copy");
+    assert_eq!(in_file(&path).begin(LONG).await.unwrap().record(), Some(&record(2)));
 }
 
 #[tokio::test]
