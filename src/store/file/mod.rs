@@ -101,7 +101,10 @@ impl Store for FileStore {
                 Ok(locked) => locked,
                 Err(StoreError::Locked { .. }) => {
                     let place = Arc::clone(&self.place);
-                    return blocking(move || probe::look(&place)).await;
+                    if !blocking(move || probe::look(&place)).await? {
+                        return Ok(());
+                    }
+                    lock::take(&self.place, probe::PATIENCE_TO_RESEAL).await?
                 }
                 Err(error) => return Err(probe::with_cure(error, &self.place)),
             };

@@ -12,6 +12,10 @@ use super::{Doing as _, StoreError, read, recover, write};
 /// How long a probe waits for the lock: one save's time, not a token request's, because the program is starting.
 pub(in crate::store) const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long one waits whose start is to seal what rests with another key: through a redeem and its save. Who changes keys was
+/// told that one start is enough.
+pub(super) const PATIENCE_TO_RESEAL: Duration = Duration::from_secs(30);
+
 /// Reserves room as an intent does, fills it, and renames it.
 ///
 /// Where a record rests, the probe's file carries **its very bytes** and is renamed over it: killed at any point, it
@@ -67,11 +71,12 @@ pub(super) fn rewrite(locked: &Locked, disk: &Disk, resting: Option<&Vec<u8>>) -
     disk.sync_folder(&locked.folder).doing("save the folder", &files.folder)
 }
 
-/// What can be found out while another process holds the lock: whether what rests is to be read here.
-pub(super) fn look(place: &Place) -> Result<(), StoreError> {
+/// What can be found out while another process holds the lock: whether what rests is to be read here, and is to be sealed
+/// with another key.
+pub(super) fn look(place: &Place) -> Result<bool, StoreError> {
     match read::peek(place) {
         Err(StoreError::Refused { place, why }) => Err(StoreError::Refused { place, why }),
-        _ => Ok(()),
+        _ => read::is_outdated(place),
     }
 }
 

@@ -199,6 +199,24 @@ async fn a_sealed_record_that_was_changed_is_set_aside_as_any_damaged_one() {
 }
 
 #[tokio::test]
+async fn a_start_beside_a_redeem_waits_for_it_and_seals_with_the_new_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.json");
+    let mut txn = under(&[1], &path).begin(LONG).await.unwrap();
+    txn.commit(record(1)).await.unwrap();
+    let start = tokio::spawn({
+        let path = path.clone();
+        async move { under(&[2, 1], &path).probe().await }
+    });
+    // Longer than a start waits that has nothing to seal.
+    tokio::time::sleep(2 * crate::store::file::PROBE_PATIENCE).await;
+    assert!(!start.is_finished());
+    drop(txn);
+    start.await.unwrap().unwrap();
+    assert_eq!(under(&[2], &path).peek().await.unwrap(), Some(record(1)), "the old key may go");
+}
+
+#[tokio::test]
 async fn what_is_left_of_a_save_and_cannot_be_read_is_kept_and_the_lock_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.json");
