@@ -1,18 +1,19 @@
-//! `bearerd explain`: the page of a code, or what is known of a key.
+//! `bearerd explain`: the page of a code, what is known of a key, or a page of the manual.
 
 use super::{Exit, Failure, say};
 use crate::config::{Flags, Key, did_you_mean, keys};
-use crate::manual::{codes, text};
+use crate::manual::{TOPICS, codes, text, title};
 
 /// As wide as a terminal always is.
 const WIDTH: usize = 80;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  bearerd explain                   every code, by area\n  bearerd explain grant_rejected    what it means, and what to do\n  bearerd explain oauth.client_id   a key of proxy.toml"
+    after_help = "Examples:\n  bearerd explain                   every code, by area\n  bearerd explain grant_rejected    what it means, and what to do\n  bearerd explain oauth.client_id   a key of proxy.toml\n  bearerd explain keycloak          a page of the manual"
 )]
 pub(super) struct Arguments {
-    /// A code as `check`, status, log and answers name it, or a key of proxy.toml; all codes, when left out
+    /// A code as `check`, status, log and answers name it, a key of proxy.toml, or a page of the manual; what there is, when
+    /// left out
     #[arg(value_name = "CODE")]
     word: Option<String>,
 }
@@ -31,13 +32,16 @@ pub(super) fn explain(arguments: &Arguments) -> Result<Exit, Failure> {
     }
     let found = keys_of(word);
     if found.is_empty() {
-        return Err(unknown(word));
+        let topic = TOPICS.iter().find(|(name, _)| *name == word.replace('-', "_"));
+        let (_, page) = topic.ok_or_else(|| unknown(word))?;
+        say(&text::plain(page, WIDTH));
+        return Ok(Exit::Success);
     }
     say(&found.into_iter().map(of_key).collect::<Vec<_>>().join("\n"));
     Ok(Exit::Success)
 }
 
-/// Every code and its first sentence.
+/// Every code and its first sentence, and what else there is to be read.
 fn list() -> String {
     let mut lines = Vec::new();
     for area in codes::areas() {
@@ -50,6 +54,10 @@ fn list() -> String {
         }
         lines.push(String::new());
     }
+    lines.push("The manual\n".to_owned());
+    let width = TOPICS.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    lines.extend(TOPICS.iter().map(|(name, page)| format!("  {name:width$}  {}", title(page))));
+    lines.push(String::new());
     lines.join("\n")
 }
 
@@ -92,10 +100,14 @@ fn of_key(key: &Key) -> String {
 
 fn unknown(word: &str) -> Failure {
     let paths: Vec<String> = keys().map(Key::path).collect();
-    let words = codes::PAGES.iter().map(|(code, _)| *code).chain(paths.iter().map(String::as_str));
+    let codes = codes::PAGES.iter().chain(TOPICS).map(|(name, _)| *name);
+    let words = codes.chain(paths.iter().map(String::as_str));
     let help = match did_you_mean(word, words) {
         Some(near) => format!("did you mean `bearerd explain {near}`?"),
         None => "`bearerd explain` lists every code".to_owned(),
     };
-    Failure::new(Exit::Failure, format!("there is no code and no key `{}`: {help}", word.escape_debug()))
+    Failure::new(
+        Exit::Failure,
+        format!("there is no code, no key and no page `{}`: {help}", word.escape_debug()),
+    )
 }

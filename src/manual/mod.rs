@@ -6,11 +6,20 @@ pub mod codes;
 pub mod roff;
 pub mod text;
 
-/// Declares a page of rustdoc for a file.
+/// Declares a page of rustdoc for a file, and a topic for `bearerd explain`.
 macro_rules! pages {
     ($($page:ident = $file:literal;)*) => {
         $(#[doc = include_str!($file)] pub mod $page {})*
+
+        /// Every page that is no code's, by the name that `bearerd explain` knows it by.
+        pub const TOPICS: &[(&str, &str)] = &[$((stringify!($page), include_str!($file))),*];
     };
+}
+
+/// What a page is called by its first line.
+#[must_use]
+pub fn title(page: &str) -> &str {
+    page.lines().next().unwrap_or_default().trim_start_matches('#').trim()
 }
 
 pages! {

@@ -1,6 +1,6 @@
 //! A page for a terminal: plain text, wrapped.
 //!
-//! The pages keep to what this reads: headings, paragraphs, lists one level deep, fenced blocks, links.
+//! The pages keep to what this reads: headings, paragraphs, lists one level deep, fenced blocks, tables, links.
 
 /// A page as plain text, no line longer than `width` but for those of blocks.
 #[must_use]
@@ -17,6 +17,12 @@ pub fn plain(page: &str, width: usize) -> String {
         } else if let Some(heading) = line.strip_prefix('#') {
             end(&mut open, &mut shown, width);
             shown.push(heading.trim_start_matches('#').trim().replace('`', ""));
+        } else if let Some(row) = line.strip_prefix('|') {
+            end(&mut open, &mut shown, width);
+            match cells(row) {
+                cells if cells.iter().all(|cell| is_rule(cell)) => {}
+                cells => entry(&cells, &mut shown, width),
+            }
         } else if line.trim().is_empty() {
             end(&mut open, &mut shown, width);
             shown.push(String::new());
@@ -31,6 +37,26 @@ pub fn plain(page: &str, width: usize) -> String {
     }
     end(&mut open, &mut shown, width);
     shown.join("\n").trim_end().to_owned()
+}
+
+/// The cells of a row of a table, without what is around them.
+fn cells(row: &str) -> Vec<String> {
+    let row = row.trim_end().trim_end_matches('|').replace("\\|", "\0");
+    row.split('|').map(|cell| unlinked(&cell.replace('\0', "|")).trim().to_owned()).collect()
+}
+
+/// Whether it is of the line between a table's head and its rows.
+fn is_rule(cell: &str) -> bool {
+    !cell.is_empty() && cell.bytes().all(|byte| b"-: ".contains(&byte))
+}
+
+/// A row as an entry: its first cell, and the others below it, since no terminal is as wide as a table.
+fn entry(cells: &[String], shown: &mut Vec<String>, width: usize) {
+    for (at, cell) in cells.iter().enumerate().filter(|(_, cell)| !cell.is_empty()) {
+        let indent = if at == 0 { 2 } else { 6 };
+        let lines = wrapped(cell, width.saturating_sub(indent));
+        shown.extend(lines.into_iter().map(|line| format!("{}{line}", " ".repeat(indent))));
+    }
 }
 
 /// A paragraph, or an entry of a list with its mark.
@@ -100,6 +126,15 @@ pub fn wrapped(text: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_row_of_a_table_is_an_entry() {
+        let page = "Text\n\n| a | b |\n|---|:-:|\n| one | two three four |\n| [x](y.md) | `p\\|q` |\n";
+        assert_eq!(
+            plain(page, 16),
+            "  Text\n\n  a\n      b\n  one\n      two three\n      four\n  x\n      `p|q`"
+        );
+    }
 
     #[test]
     fn a_page_is_wrapped_and_its_blocks_are_not() {

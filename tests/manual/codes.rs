@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use bearerd::manual::codes::{PAGES, areas, page, summary};
+use bearerd::manual::{TOPICS, title};
 use bearerd::{config, grant, proxy};
 
 use crate::layers;
@@ -45,6 +46,33 @@ fn every_list_of_codes_is_in_an_area() {
 }
 
 #[test]
+fn every_code_that_is_listed_is_emitted_somewhere() {
+    let sources: Vec<_> = layers::sources("")
+        .into_iter()
+        // Tests only look for them.
+        .map(|(file, text)| (file, text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned()))
+        .collect();
+    let mut seen = 0;
+    for (file, text) in &sources {
+        let Some((_, list)) = text.split_once("\ncodes! {\n") else { continue };
+        let list = list.split("\n}\n").next().unwrap();
+        for line in list.lines().filter(|line| line.contains(" = \"")) {
+            let variant = line.split_whitespace().next().unwrap();
+            let is_named = |text: &str| {
+                text.split(&format!("::{variant}"))
+                    .skip(1)
+                    .any(|rest| !rest.starts_with(|next: char| next.is_alphanumeric()))
+            };
+            let elsewhere = sources.iter().any(|(other, text)| other != file && is_named(text));
+            let here = is_named(&text.replace(list, ""));
+            assert!(elsewhere || here, "{} lists {variant}, and nothing emits it", file.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 90, "{seen}");
+}
+
+#[test]
 fn one_word_has_one_meaning() {
     let mut all: Vec<&str> = areas().into_iter().flat_map(|area| area.codes).collect();
     all.sort_unstable();
@@ -74,6 +102,10 @@ fn no_code_is_emitted_past_the_lists() {
         "code == \"",
         "problem(StatusCode::FORBIDDEN, \"",
         "problem(StatusCode::NOT_FOUND, \"",
+        "problem(StatusCode::METHOD_NOT_ALLOWED, \"",
+        "problem(StatusCode::BAD_REQUEST, \"",
+        "problem(StatusCode::SERVICE_UNAVAILABLE, \"",
+        "problem(status, \"",
     ];
     let known = emitted();
     for (file, text) in layers::sources("") {
@@ -171,6 +203,7 @@ fn explain_prints_the_page_of_every_code_in_a_terminals_width() {
     let (exit, out, _) = told(home.bearerd().arg("explain"));
     assert_eq!(exit, Some(0));
     assert!(emitted().iter().all(|code| out.contains(&format!("\n  {code} "))), "{out}");
+    assert!(TOPICS.iter().all(|(topic, _)| out.contains(&format!("\n  {topic} "))), "{out}");
     assert!(out.lines().all(|line| line.chars().count() <= 80), "{out}");
 }
 
@@ -193,6 +226,24 @@ fn explain_takes_a_code_as_it_was_printed_and_a_key_in_all_its_names() {
     assert!(err.contains("did you mean `bearerd explain oauth.client_id`?"), "{err}");
     let (exit, _, err) = explained("\u{1b}[2J");
     assert!(exit == Some(1) && !err.contains('\u{1b}'), "{err}");
+}
+
+#[test]
+fn explain_prints_every_page_of_the_manual() {
+    let home = Home::new();
+    assert!(TOPICS.len() >= 19, "{}", TOPICS.len());
+    for (topic, page) in TOPICS {
+        let (exit, out, err) = told(home.bearerd().args(["explain", &topic.replace('_', "-")]));
+        assert_eq!((exit, err.as_str()), (Some(0), ""), "{topic}");
+        assert!(out.starts_with(title(page)), "{topic}: {out}");
+        // What is a table in the page is none in a terminal, and no row of one is lost.
+        assert!(!out.lines().any(|line| line.starts_with('|')), "{topic}: {out}");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let headings = page.lines().filter_map(|line| line.strip_prefix("## "));
+        assert!(rows.chain(headings).all(|it| out.contains(&it.replace('`', ""))), "{topic}: {out}");
+    }
+    let (_, _, err) = told(home.bearerd().args(["explain", "kecloak"]));
+    assert!(err.contains("did you mean `bearerd explain keycloak`?"), "{err}");
 }
 
 #[test]
