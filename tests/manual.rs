@@ -67,21 +67,25 @@ fn every_file_that_is_named_is_there() {
 
 /// The targets of `[text](target)`.
 fn links(text: &str) -> Vec<&str> {
-    text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect()
+    let between = |open: &'static str, close: char| {
+        text.split(open).skip(1).filter_map(move |rest| rest.split(close).next())
+    };
+    between("](", ')').chain(between(" src=\"", '"')).chain(between(" srcset=\"", '"')).collect()
 }
 
 #[test]
 fn every_page_that_is_linked_is_there() {
-    let mut found = 0;
+    let (mut found, mut pictures) = (0, 0);
     for (page, text) in texts() {
         let folder = root().join(&page).parent().unwrap().to_owned();
         for link in links(&text).into_iter().filter(|link| !link.starts_with("http")) {
             let path = link.split('#').next().unwrap();
             assert!(folder.join(path).exists(), "{page} links to {link}");
             found += 1;
+            pictures += usize::from(path.ends_with(".png"));
         }
     }
-    assert!(found >= 10, "{found}");
+    assert!(found >= 10 && pictures >= 2, "{found}, {pictures} of them pictures");
 }
 
 /// Words of OAuth's and of servers', which pages quote and the program only reads.

@@ -44,7 +44,7 @@ use crate::telemetry::{Colour, Verbosity};
 /// What bare `bearerd` says.
 const EXAMPLES: &str = "\
 Examples:
-  bearerd check                              is proxy.toml good, and what will it do?
+  bearerd login                              sign in, once; the grant is kept from then on
   bearerd run                                carry requests, as proxy.toml says
   bearerd run --upstream https://api.example.com --issuer https://id.example.com \\
       --client-id billing --refresh-token-file ./refresh_token
