@@ -180,11 +180,75 @@ fn what_a_page_shows_of_answers_and_status_bears_its_code() {
     }
     for code in grant::error::Code::ALL.iter().filter(|code| **code != grant::error::Code::Internal) {
         let Some(shown) = example(code.word()) else { continue };
-        assert!(shown.ends_with(&format!("({code})")), "{shown}");
+        let (told, cure) = shown.split_once("\n         → ").unwrap_or((shown, ""));
+        assert!(told.ends_with(&format!("({code})")), "{shown}");
+        let wanted = match told {
+            _ if told.contains("default  sign_in_required — ") => "bearerd login",
+            _ if told.contains("default  misconfigured — ") => "mend it, then bearerd reload",
+            _ => "",
+        };
+        assert_eq!(cure, wanted, "{shown}");
     }
     for state in grant::status::State::ALL.iter().filter(|state| state.word() != "sign_in_required") {
         assert!(example(state.word()).unwrap().contains(&format!("default  {state} — ")), "{state}");
     }
+}
+
+/// The texts in the sources, with their gaps: what stands between those.
+fn literals() -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    for (_, text) in layers::sources("") {
+        // One literal a line, whatever it was broken into.
+        let mut joined = String::new();
+        for line in text.lines() {
+            match joined.strip_suffix('\\') {
+                Some(open) => joined = format!("{open}{}", line.trim_start()),
+                None => joined = format!("{joined}\n{line}"),
+            }
+        }
+        for line in joined.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            let line = line.replace("'\"'", "").replace("\\\"", "\0");
+            for literal in line.split('"').skip(1).step_by(2) {
+                let gaps = literal.replace('\0', "\"");
+                let parts: Vec<String> = gaps
+                    .split('{')
+                    .map(|part| part.split_once('}').map_or(part, |(_, after)| after).to_owned())
+                    .collect();
+                if parts.iter().map(String::len).sum::<usize>() >= 20 {
+                    found.push(parts);
+                }
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn what_a_page_shows_of_a_sentence_is_what_the_program_says() {
+    let literals = literals();
+    assert!(literals.len() > 500, "{}", literals.len());
+    let says = |shown: &str| {
+        literals.iter().any(|parts| {
+            let mut rest = Some(shown);
+            for part in parts {
+                rest = rest.and_then(|rest| rest.split_once(part.as_str())).map(|(_, after)| after);
+            }
+            rest.is_some()
+        })
+    };
+    let (mut seen, mut unsaid) = (0, Vec::new());
+    for (code, _) in PAGES {
+        let Some(shown) = example(code) else { continue };
+        // Configurations' are compared whole, and answers' are made up of several.
+        let Some((told, _)) = shown.split_once(&format!(" ({code})")) else { continue };
+        let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+        seen += 1;
+        if !says(&told) {
+            unsaid.push(*code);
+        }
+    }
+    assert!(seen > 30, "{seen}");
+    assert!(unsaid.is_empty(), "nothing of what these show is in the program: {unsaid:?}");
 }
 
 #[test]
