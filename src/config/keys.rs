@@ -53,6 +53,17 @@ impl Key {
         join(self.section, self.name)
     }
 
+    /// Whether a route may have it as well as the top level.
+    #[must_use]
+    pub fn is_of_routes_too(&self) -> bool {
+        self.section.is_empty() && carriage().any(|key| key.name == self.name)
+    }
+
+    /// Whether its values are anybody's, and may be secrets: a gateway's key can stand nowhere else.
+    pub(super) fn may_hold_secrets(&self) -> bool {
+        ["oauth.extra", "oauth.extra_headers"].contains(&self.path().as_str())
+    }
+
     /// Whether its value is a secret.
     pub(super) fn is_secret(&self) -> bool {
         matches!(self.overlay, Overlay::Secret)

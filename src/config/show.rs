@@ -12,12 +12,13 @@ use crate::store;
 const HEAD: &str = "# What file, environment and flags say in all. Behind `#`: defaults.\n";
 
 impl Loaded {
-    /// The configuration in use as TOML: read again from anywhere, it is the same. Secrets are references, as in the file.
-    /// With `origins`, a comment behind each value says where it comes from.
+    /// The configuration in use as TOML. Secrets are references, as in the file, and what may be one is not shown but with
+    /// `all`: read again from anywhere, it is then the same. With `origins`, a comment behind each value says where it comes
+    /// from.
     #[must_use]
-    pub fn show(&self, origins: bool) -> String {
+    pub fn show(&self, origins: bool, all: bool) -> String {
         let Self { config, source, said, .. } = self;
-        let mut sheet = Sheet { config, source, said, origins, text: HEAD.to_owned() };
+        let mut sheet = Sheet { config, source, said, origins, all, text: HEAD.to_owned() };
         sheet.section("", "", 0);
         let mut grants: Vec<&str> = said.iter().map(|said| said.section.as_str()).collect();
         grants.retain(|section| *section == "oauth" || section.starts_with("grant."));
@@ -46,6 +47,7 @@ struct Sheet<'a> {
     source: &'a Source,
     said: &'a [Said],
     origins: bool,
+    all: bool,
     text: String,
 }
 
@@ -129,6 +131,10 @@ impl Sheet<'_> {
                 format!("[{}]", all.join(", "))
             }
             Form::Table(_) if key.is_secret() => self.reference(item),
+            Form::Table(entries) if key.may_hold_secrets() && !self.all => {
+                let entry = |(name, _): &(super::value::Name, Item)| format!("{} = \"…\"", bare(&name.text));
+                format!("{{ {} }}", entries.iter().map(entry).collect::<Vec<_>>().join(", "))
+            }
             form => toml(form),
         }
     }

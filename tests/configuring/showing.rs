@@ -17,7 +17,7 @@ fn again(text: &str, env: &[(&str, &str)]) -> Config {
 fn same(loaded: &Loaded, env: &[(&str, &str)]) {
     let before = Config { file: None, ..loaded.config.clone() };
     for origins in [false, true] {
-        let shown = loaded.show(origins);
+        let shown = loaded.show(origins, true);
         assert_eq!(again(&shown, env), before, "{shown}");
     }
 }
@@ -65,7 +65,7 @@ fn what_environment_and_flags_say_is_shown_as_a_file_would_say_it() {
     let empty = &files("good", "toml")["empty"];
     let loaded = load(empty, &env, flags).unwrap_or_else(|errors| panic!("{errors}"));
     same(&loaded, &[("SEED", "canary")]);
-    let shown = loaded.show(true);
+    let shown = loaded.show(true, false);
     for line in [
         "listen = [\"localhost:1\", \"unix:/run/b.sock\"]  # --listen",
         "workers = \"auto\"  # --workers",
@@ -80,6 +80,21 @@ fn what_environment_and_flags_say_is_shown_as_a_file_would_say_it() {
         assert!(shown.lines().any(|shown| shown == line), "{line} is not in\n{shown}");
     }
     assert!(!shown.contains("canary"), "{shown}");
+}
+
+#[test]
+fn what_may_be_a_secret_is_shown_only_where_that_is_asked_for() {
+    let home = Home::new();
+    home.configure(
+        "upstream = \"https://h\"\n[oauth]\nissuer = \"https://i\"\nclient_id = \"c\"\nextra = { password = \"canary\" }\n[oauth.extra_headers]\nx-api-key = \"canary\"\n",
+    );
+    let shown = |arguments: &[&str]| told(home.bearerd().args(["config", "show"]).args(arguments)).1;
+    for arguments in [&[][..], &["--origin"]] {
+        let out = shown(arguments);
+        assert!(!out.contains("canary") && out.contains("extra = { password = \"…\" }"), "{out}");
+        assert!(out.contains("extra_headers = { x-api-key = \"…\" }"), "{out}");
+    }
+    assert_eq!(shown(&["--all"]).matches("canary").count(), 2);
 }
 
 #[test]

@@ -28,6 +28,9 @@ struct Show {
     /// Say behind each value where it comes from
     #[arg(long)]
     origin: bool,
+    /// Show what stands in `extra` and `extra_headers` as well, which may be secrets
+    #[arg(long)]
+    all: bool,
     #[command(flatten, next_help_heading = "As of `bearerd run`")]
     flags: Flags,
 }
@@ -37,7 +40,7 @@ pub(super) fn config(common: &Common, arguments: Arguments) -> Result<Exit, Fail
         What::Show(show) => {
             let loaded = common.load(show.flags)?;
             complain(&loaded.render_warnings(common.is_coloured()));
-            say(&loaded.show(show.origin));
+            say(&loaded.show(show.origin, show.all));
         }
         What::Schema => say(&format!("{:#}", config::schema())),
         What::Init(arguments) => init::init(common, arguments)?,
