@@ -61,13 +61,23 @@ fn list() -> String {
     lines.join("\n")
 }
 
-/// The keys with this path, name or variable; those of [grant.NAME] are those of [oauth].
+/// The keys with this path, name or variable, or of this section; those of [grant.NAME] are those of [oauth], and a route
+/// has some of the top level's.
 fn keys_of(word: &str) -> Vec<&'static Key> {
     let of_a_grant = word.strip_prefix("grant.").and_then(|rest| rest.split_once('.'));
     let path = of_a_grant.map_or_else(|| word.to_owned(), |(_, name)| format!("oauth.{name}"));
     let by_path: Vec<&Key> = keys().filter(|key| key.path() == path).collect();
     if !by_path.is_empty() {
         return by_path;
+    }
+    if let Some(name) = word.strip_prefix("route.") {
+        return keys().filter(|key| key.name == name && key.is_of_routes_too()).collect();
+    }
+    let section = if word == "grant" { "oauth" } else { word };
+    let of_section: Vec<&Key> =
+        keys().filter(|key| !key.section.is_empty() && key.section == section).collect();
+    if !of_section.is_empty() {
+        return of_section;
     }
     keys().filter(|key| key.name == word || key.variables().iter().any(|name| name == word)).collect()
 }
@@ -81,6 +91,7 @@ fn of_key(key: &Key) -> String {
         fact("not yet", "it comes with a later version, and is refused until then");
     }
     let place = match key.section {
+        "" if key.is_of_routes_too() => "at the top of proxy.toml, or below [[route]] for that route alone",
         "" => "at the top of proxy.toml, above the first section",
         "oauth" => "below [oauth], or [grant.NAME]",
         "route" => "below [[route]]",

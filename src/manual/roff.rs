@@ -79,6 +79,17 @@ fn option(page: &mut String, argument: &Arg) {
     if let Some(help) = argument.get_help() {
         page.push_str(&lines(&format!("{help}.")));
     }
+    let listed = |words: Vec<String>| words.join(", ");
+    let defaults = argument.get_default_values().iter().map(|value| value.to_string_lossy().into_owned());
+    let words = argument.get_possible_values().into_iter().filter(|word| takes && !word.is_hide_set());
+    for (what, words) in [
+        ("One of", words.map(|word| word.get_name().to_owned()).collect()),
+        ("Default:", defaults.collect::<Vec<_>>()),
+    ] {
+        if takes && !words.is_empty() {
+            page.push_str(&lines(&format!("{what} {}.", listed(words))));
+        }
+    }
 }
 
 /// proxy.toml(5).
@@ -125,6 +136,9 @@ fn of_key(page: &mut String, key: &Key) {
     };
     page.push_str(&format!(".TP\n\\fB{}\\fR{default}\n", escaped(key.name)));
     page.push_str(&lines(key.meaning));
+    if key.is_of_routes_too() {
+        page.push_str(&lines("A [[route]] may have it for itself."));
+    }
     let flag = Flags::of_key(&key.path()).map(str::to_owned);
     let ways: Vec<String> =
         key.variables().into_iter().filter(|name| !takes_only_a_reference(key, name)).chain(flag).collect();

@@ -283,6 +283,11 @@ fn explain_takes_a_code_as_it_was_printed_and_a_key_in_all_its_names() {
         assert!(out.starts_with("oauth.client_id\n\n  The client's name there.\n"), "{out}");
         assert!(out.contains("BEARERD_OAUTH_CLIENT_ID") && out.contains("--client-id"), "{out}");
     }
+    // As an error names it, in a route; and a whole section.
+    let (_, out, _) = explained("route.on_401");
+    assert!(out.starts_with("on_401\n") && out.contains("or below [[route]]"), "{out}");
+    let (_, out, _) = explained("store");
+    assert!(out.starts_with("store.kind\n") && out.contains("\nstore.path\n"), "{out}");
     let (exit, _, err) = explained("grant_rejectd");
     assert_eq!(exit, Some(1));
     assert!(err.contains("did you mean `bearerd explain grant_rejected`?"), "{err}");

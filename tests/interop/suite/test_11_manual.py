@@ -52,12 +52,15 @@ class Completions(unittest.TestCase):
 
 
 class Man(unittest.TestCase):
-    PAGES = {"bearerd": ("BEARERD(1)", "bearerd login"), "proxy.toml": ("PROXY.TOML(5)", "client_id")}
+    PAGES = {
+        "bearerd": ("BEARERD(1)", "bearerd login", "One of any, kubernetes, dev, legacy", "Default: 10m"),
+        "proxy.toml": ("PROXY.TOML(5)", "client_id", "A [[route]] may have it"),
+    }
 
     def test_the_pages_are_printed_without_a_warning(self):
         if not shutil.which("mandoc"):
             self.skipTest("SKIPPED: no mandoc on this machine")
-        for page, (title, word) in self.PAGES.items():
+        for page, words in self.PAGES.items():
             with self.subTest(page=page):
                 roff = bearerd("man", page)
                 _, said = run("mandoc", "-T", "lint", "-W", "warning", text=roff)
@@ -66,5 +69,5 @@ class Man(unittest.TestCase):
                 _, shown = run("mandoc", "-T", "ascii", text=roff)
                 # Bold is each letter twice, with a step back between.
                 plain = re.sub(".\b", "", shown)
-                self.assertIn(title, plain)
-                self.assertIn(word, plain)
+                for word in words:
+                    self.assertIn(word, " ".join(plain.split()))
