@@ -225,7 +225,7 @@ async fn a_seed_for_another_machine_goes_to_standard_output_and_nowhere_else() {
         let token = match form {
             "kubernetes-secret" => {
                 assert!(
-                    out.starts_with("apiVersion: v1\nkind: Secret\nmetadata:\n  name: bearerd-seed\n"),
+                    out.starts_with("apiVersion: v1\nkind: Secret\nmetadata:\n  name: \"bearerd-seed\"\n"),
                     "{out}"
                 );
                 let data = out.lines().find_map(|line| line.strip_prefix("  refresh_token: ")).unwrap();
