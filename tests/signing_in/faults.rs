@@ -222,7 +222,10 @@ async fn at_authgear_its_own_settings_are_named() {
     let server = server.client(Client::public("app").redirects_to(&uri)).start();
     let mut sign_in = SignIn::begin_at(server, &["--no-browser", "--redirect-port", &port.to_string()]);
     sign_in.callback().await.get().await;
-    sign_in.ends_refused(&["(no_refresh_token)", "At Authgear", "must not be of type M2M"]).await;
+    let page = bearerd::manual::codes::page("no_refresh_token").unwrap();
+    let shown = page.split("$ bearerd login\n").nth(1).unwrap().split("```").next().unwrap();
+    let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    sign_in.ends_refused(&["(no_refresh_token)", "At Authgear", &shown]).await;
 }
 
 #[tokio::test]
