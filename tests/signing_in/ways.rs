@@ -9,6 +9,7 @@ use super::command::{LOOPBACK, home, login, rest, resting, strict};
 use super::faults::in_log;
 use crate::support::authorization_server::{AuthorizationServer, Client, Endpoint, Options, Person};
 use crate::support::browser;
+use crate::support::certificates::Authority;
 use crate::support::process::{Home, Process, told};
 
 /// A grant of client `app` at this server whose store is where the environment says.
@@ -224,4 +225,19 @@ async fn what_is_to_be_typed_next_says_all_that_was_said_where_there_is_no_file(
     for verb in ["Next:  bearerd run", "`bearerd login"] {
         assert!(said.contains(&format!("{verb} {rest}")), "{verb}: {said}");
     }
+}
+
+#[tokio::test]
+async fn a_device_asks_nobody_who_cannot_prove_to_be_the_server() {
+    let (ours, another) = (Authority::new(), Authority::new());
+    let server = AuthorizationServer::strict().tls(&ours).client(Client::public("app")).start();
+    server.person(Person::Reads);
+    let home = home(&server, "");
+    let text = std::fs::read_to_string(home.path().join("proxy.toml")).unwrap();
+    home.write("proxy.toml", &format!("{text}\n[tls]\nca_file = \"{}\"\n", ours.ca_file().display()));
+    let mut program = login(&home, &["--device"]);
+    in_log(&program, "Open that on any device").await;
+    server.certificate(another.server(&["localhost", "127.0.0.1"], &[b"http/1.1"]));
+    assert_eq!(program.wait().await.code(), Some(78), "{:#?}", program.log());
+    assert!(program.log().join("\n").contains("(tls_verify)"), "{:#?}", program.log());
 }
