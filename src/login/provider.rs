@@ -183,6 +183,7 @@ mod tests {
     #[test]
     fn a_cure_speaks_of_what_the_providers_page_speaks_of() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/manual/providers");
+        let mut strange = Vec::new();
         for page in std::fs::read_dir(folder).unwrap() {
             let page = page.unwrap().path();
             let provider = match page.file_stem().unwrap().to_str().unwrap() {
@@ -199,8 +200,11 @@ mod tests {
             let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
             let cure = provider.cure(&[]);
             let mut quoted = cure.split(['`', '"']).skip(1).step_by(2);
-            assert!(quoted.any(|words| text.contains(words)), "{}: {cure}", page.display());
+            if !quoted.any(|words| text.contains(words)) {
+                strange.push(format!("{}: {cure}", page.display()));
+            }
         }
+        assert!(strange.is_empty(), "{strange:#?}");
     }
 
     #[test]
