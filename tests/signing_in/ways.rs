@@ -211,6 +211,7 @@ async fn what_is_to_be_typed_next_says_all_that_was_said_where_there_is_no_file(
     let home = Home::new();
     let flags = ["--upstream", "http://127.0.0.1:9", "--issuer", server.issuer(), "--client-id", "app"];
     let flags = [&flags[..], &["--store-path", "my state/s.json", "--admin-listen", "off"]].concat();
+    let flags = [&flags[..], &["--scope", "openid offline_access"]].concat();
     let mut command = Command::new(env!("CARGO_BIN_EXE_bearerd"));
     command.env_clear().current_dir(home.path()).args(["login", "--no-browser"]).args(&flags);
     let mut program = Process::spawn(&mut command);
@@ -219,7 +220,7 @@ async fn what_is_to_be_typed_next_says_all_that_was_said_where_there_is_no_file(
     assert_eq!(program.wait().await.code(), Some(0), "{:#?}", program.log());
     let said = program.log().join("\n");
     let rest = format!(
-        "--upstream http://127.0.0.1:9 --issuer {} --client-id app --store-path 'my state/s.json' --admin-listen off",
+        "--scope 'openid offline_access' --upstream http://127.0.0.1:9 --issuer {} --client-id app --store-path 'my state/s.json' --admin-listen off",
         server.issuer()
     );
     for verb in ["Next:  bearerd run", "`bearerd login"] {
