@@ -35,21 +35,6 @@ pub(super) fn act(listen: Option<&Listen>, guard: &guard::Params, path: &str) ->
     ask(listen, guard, &format!("POST {path} HTTP/1.1\r\nBearerd-Action: 1\r\nContent-Length: 0\r\n"))
 }
 
-/// Whether anybody listens there; a listener that cannot be found from here, or does not let us in, may be anybody's.
-pub(super) fn is_anybody_there(listen: Option<&Listen>) -> bool {
-    let nobody = |error: io::Error| {
-        [io::ErrorKind::ConnectionRefused, io::ErrorKind::NotFound].contains(&error.kind())
-    };
-    match listen {
-        None | Some(Listen::Tcp { port: 0, .. } | Listen::Inherited(_)) => false,
-        Some(Listen::Tcp { host, port }) => !connect(dialled(host), *port).is_err_and(nobody),
-        #[cfg(unix)]
-        Some(Listen::Unix(path)) => !std::os::unix::net::UnixStream::connect(path).is_err_and(nobody),
-        #[cfg(not(unix))]
-        Some(Listen::Unix(_)) => false,
-    }
-}
-
 fn ask(listen: Option<&Listen>, guard: &guard::Params, opening: &str) -> Result<Answer, Failure> {
     let unreachable = |why: String| Failure::new(Exit::Unreachable, why);
     let Some(listen) = listen else {
@@ -93,6 +78,21 @@ fn dialled(host: &str) -> &str {
         "0.0.0.0" => "127.0.0.1",
         "::" => "::1",
         other => other,
+    }
+}
+
+/// Whether anybody listens there; a listener that cannot be found from here, or does not let us in, may be anybody's.
+pub(super) fn is_anybody_there(listen: Option<&Listen>) -> bool {
+    let nobody = |error: io::Error| {
+        [io::ErrorKind::ConnectionRefused, io::ErrorKind::NotFound].contains(&error.kind())
+    };
+    match listen {
+        None | Some(Listen::Tcp { port: 0, .. } | Listen::Inherited(_)) => false,
+        Some(Listen::Tcp { host, port }) => !connect(dialled(host), *port).is_err_and(nobody),
+        #[cfg(unix)]
+        Some(Listen::Unix(path)) => !std::os::unix::net::UnixStream::connect(path).is_err_and(nobody),
+        #[cfg(not(unix))]
+        Some(Listen::Unix(_)) => false,
     }
 }
 
