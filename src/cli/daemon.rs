@@ -48,10 +48,31 @@ pub(super) fn act(config: &Config, path: &str) -> Result<Value, Failure> {
     Err(Failure::new(exit, sentence))
 }
 
-/// Has it look at once at what was put in place for a grant. It looks by itself after a while, so nothing depends on this:
-/// whether it was told.
-pub(super) fn look(config: &Config, grant: &str) -> bool {
-    act(config, &format!("/api/v1/grants/{grant}/look")).is_ok()
+/// Has it look at once at what was put in place for a grant: whether there is one to be told. It looks by itself after a
+/// while, so nothing depends on this.
+pub(super) fn look(config: &Config, grant: &str) -> Result<bool, Failure> {
+    if !ask::is_anybody_there(config.admin.listen.as_ref()) {
+        return Ok(false);
+    }
+    act(config, &format!("/api/v1/grants/{grant}/look")).map(|_| true)
+}
+
+/// Whether it keeps a grant at this place, too, so that it finds what is put there; without one that runs there is nobody to
+/// find it. Where the store is says the environment of each, if the configuration does not.
+pub(super) fn shares(config: &Config, grant: &str, place: &str) -> Result<(), Failure> {
+    let Ok(Report { json, .. }) = report(config) else { return Ok(()) };
+    let Some(theirs) = grants(&json).find(|one| text(one, "name") == grant) else { return Ok(()) };
+    let theirs = text(theirs, "store");
+    if theirs == place {
+        return Ok(());
+    }
+    let why = format!(
+        "the bearerd that runs keeps grant `{grant}` in {}, and this command has it in {place}, where that one never looks: run \
+         this as the one that runs is run (its user, STATE_DIRECTORY, XDG_STATE_HOME and HOME decide where the store is), or \
+         name the store's file with --store-path",
+        plain(theirs)
+    );
+    Err(Failure::new(Exit::Config, why))
 }
 
 /// Somebody else's bearerd has the port.

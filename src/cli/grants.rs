@@ -14,6 +14,7 @@ use crate::tls::Tls;
 use crate::token::GrantName;
 
 /// A grant, and where it rests.
+#[derive(Clone)]
 pub(super) struct Grant {
     pub(super) params: Params,
     pub(super) store: Arc<dyn Store>,
@@ -153,7 +154,11 @@ pub(super) fn unusable_store(error: &StoreError) -> Failure {
 /// Does what has to wait for a store.
 pub(super) fn wait_for<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| Failure::new(Exit::Failure, error.to_string()))?.block_on(work)
+    let runtime = runtime.map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;
+    let done = runtime.block_on(work);
+    // What was given up may still be waited for on a thread of its own: a name that is looked up, a program that is run.
+    runtime.shutdown_background();
+    done
 }
 
 #[cfg(test)]

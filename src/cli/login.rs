@@ -5,18 +5,17 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use super::grants::{Grant, named, unusable_store, wait_for};
+use super::grants::{named, wait_for};
+use super::home::Home;
 use super::terminal::{self, Terminal};
-use super::{Common, Exit, Failure, daemon, note, run};
+use super::typed::{bearerd, typed};
+use super::{Common, Exit, Failure, note, run};
 use crate::clock::Clock;
-use crate::config::{Config, Flags, Loaded};
+use crate::config::{Config, Flags};
+use crate::grant::Params;
 use crate::grant::endpoint::HttpEndpoint;
-use crate::grant::{Params, lineage};
-use crate::login::{Code, Login, LoginError, Outcome, Signed, Wish, emit, in_short};
-use crate::net::Listen;
-use crate::secret::Fingerprint;
+use crate::login::{Code, Login, LoginError, Outcome, Signed, Wish, emit};
 use crate::signal::Signals;
-use crate::store::{self, transfer};
 use crate::telemetry;
 use crate::tls::Tls;
 
@@ -41,10 +40,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FORM")]
     emit: Option<EmitForm>,
     /// With --emit kubernetes-secret: the Secret's name
-    #[arg(long, value_name = "NAME", default_value = "bearerd-seed", requires = "emit", value_parser = kubernetes_name)]
+    #[arg(long, value_name = "NAME", default_value = NAME, requires = "emit", value_parser = kubernetes_name)]
     name: String,
     /// With --emit kubernetes-secret: its namespace
-    #[arg(short, long, value_name = "NAMESPACE", requires = "emit", value_parser = kubernetes_name)]
+    #[arg(short, long, value_name = "NAMESPACE", requires = "emit", value_parser = kubernetes_namespace)]
     namespace: Option<String>,
     /// With --emit: print it though standard output is a terminal
     #[arg(long, requires = "emit")]
@@ -52,6 +51,12 @@ pub(super) struct Arguments {
     #[command(flatten, next_help_heading = "If the running one was started with flags, the same again")]
     flags: Flags,
 }
+
+/// How long a person has when nobody says.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What a Secret is called when nobody says.
+const NAME: &str = "bearerd-seed";
 
 /// `--emit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -73,11 +78,21 @@ fn kubernetes_name(text: &str) -> Result<String, String> {
     emit::is_name(text).then(|| text.to_owned()).ok_or_else(wrong)
 }
 
+fn kubernetes_namespace(text: &str) -> Result<String, String> {
+    let wrong = || "Kubernetes takes small letters, digits and `-`, and 63 of them at most".to_owned();
+    emit::is_label(text).then(|| text.to_owned()).ok_or_else(wrong)
+}
+
 pub(super) fn login(common: &Common, mut arguments: Arguments) -> Result<Exit, Failure> {
     run::forbid_core_dumps();
+    let command = typed(&words(common, &arguments));
     // They are of whichever grant signs in.
     let scopes = std::mem::take(&mut arguments.flags.scopes);
     let loaded = common.load(arguments.flags.clone())?;
+    if loaded.config.file.is_none() {
+        // What is run without a file asks for them, too.
+        arguments.flags.scopes.clone_from(&scopes);
+    }
     if common.verbose > 0 {
         telemetry::init(loaded.config.log, common.colour(), common.verbosity())
             .map_err(|error| Failure::new(Exit::Failure, format!("cannot start logging: {error}")))?;
@@ -109,7 +124,6 @@ pub(super) fn login(common: &Common, mut arguments: Arguments) -> Result<Exit, F
         form.fits(&params).map_err(usage)?;
     }
     let tls = Tls::load(&loaded.config.tls).map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
-    let command = command(common, arguments.grant.as_deref());
     let terminal = Terminal::new(common.is_coloured());
     let login = Login {
         params: &params,
@@ -129,12 +143,19 @@ pub(super) fn login(common: &Common, mut arguments: Arguments) -> Result<Exit, F
             Signals::listen().map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;
         match form {
             Some(form) => {
-                let printed = async |signed: Signed| print(&form, &params, &signed);
+                let printed = async |signed: Signed, _: &mut Signals| print(&form, &params, &signed);
                 login.run(&mut signals, printed).await.map_err(failed)
             }
             None => {
-                let home = Home::find(common, &loaded, &params).await?;
-                login.run(&mut signals, async |signed| home.keep(signed).await).await.map_err(failed)
+                let home = Home::of(common, &loaded, &params, arguments.grant.as_deref(), &arguments.flags)?;
+                let seed = tokio::select! {
+                    seed = home.look_around() => seed?,
+                    _ = signals.next() => return Err(failed(LoginError::cancelled())),
+                };
+                login
+                    .run(&mut signals, async |signed, signals| home.keep(signed, seed, signals).await)
+                    .await
+                    .map_err(failed)
             }
         }
     })?;
@@ -147,19 +168,27 @@ fn failed(error: LoginError) -> Failure {
         Outcome::SignIn => Exit::SignInRequired,
         Outcome::Config => Exit::Config,
         Outcome::Unreachable => Exit::Unreachable,
+        Outcome::Locked => Exit::Failure,
     };
     Failure::new(exit, error.to_string())
 }
 
-/// What signs in again.
-fn command(common: &Common, grant: Option<&str>) -> String {
-    format!("{} login{}", bearerd(common), grant.map(|grant| format!(" {grant}")).unwrap_or_default())
-}
-
-/// The program, with the configuration that was named.
-fn bearerd(common: &Common) -> String {
-    let config = common.config.as_ref().map(|file| format!(" --config {}", file.display()));
-    format!("bearerd{}", config.unwrap_or_default())
+/// What signs in again, but for the way.
+fn words(common: &Common, arguments: &Arguments) -> Vec<String> {
+    let Arguments { grant, timeout, redirect_port, emit, name, namespace, print, flags, .. } = arguments;
+    let mut words = bearerd(common, "login", grant.as_deref(), flags);
+    let mut add = |flag: &str, value: Option<String>| {
+        words.extend(value.into_iter().flat_map(|value| [flag.to_owned(), value]));
+    };
+    add("--timeout", (*timeout != PATIENCE).then(|| format!("{}s", timeout.as_secs())));
+    add("--redirect-port", redirect_port.map(|port| port.to_string()));
+    if let Some(form) = emit {
+        add("--emit", form.to_possible_value().map(|value| value.get_name().to_owned()));
+        add("--name", (name != NAME).then(|| name.clone()));
+        add("--namespace", namespace.clone());
+        words.extend(print.then(|| "--print".to_owned()));
+    }
+    words
 }
 
 /// The grant that somebody signs in for.
@@ -188,102 +217,6 @@ fn print(form: &emit::Form, params: &Params, signed: &Signed) -> Result<Vec<Stri
     Ok(Vec::new())
 }
 
-/// Where a sign-in is stored, and who is told of it.
-struct Home<'a> {
-    common: &'a Common,
-    config: &'a Config,
-    grant: Grant,
-}
-
-impl<'a> Home<'a> {
-    /// Looks at the store, before anybody signs in for nothing.
-    async fn find(common: &'a Common, loaded: &'a Loaded, params: &Params) -> Result<Self, Failure> {
-        let config = &loaded.config;
-        if config.store == store::Params::Memory {
-            let why = "the store is in the memory of the bearerd that runs, where a sign-in cannot be put: give it a file with \
-                       `[store] path`, or print the refresh token with --emit";
-            return Err(Failure::new(Exit::Config, why));
-        }
-        let store = store::open(&config.store, &params.name).map_err(|error| unusable_store(&error))?;
-        let home = Self { common, config, grant: Grant { params: params.clone(), store } };
-        home.grant.store.probe().await.map_err(|error| unusable_store(&error))?;
-        home.seed()?;
-        // One that is damaged is set aside when there is another.
-        if let Ok(Some(resting)) = home.grant.store.peek().await {
-            home.grant.owns(&resting)?;
-            if resting.refresh_token.is_some() {
-                let what = if resting.refused.is_some() { "was refused by the server" } else { "is in use" };
-                note(&format!("Grant {} {what}; this sign-in replaces it once it is done.", params.name));
-            }
-        }
-        Ok(home)
-    }
-
-    /// The configured seed, if it is there: one that comes later is another person's word.
-    fn seed(&self) -> Result<Option<Fingerprint>, Failure> {
-        if self.grant.params.seed_is_gone() { Ok(None) } else { self.grant.seed("sign-in") }
-    }
-
-    /// Stores it under the lock, and tells a bearerd that runs.
-    async fn keep(&self, signed: Signed) -> Result<Vec<String>, LoginError> {
-        let life = signed.tokens.issued.life;
-        let replaced = self.store(signed).await?;
-        let place = self.grant.store.place();
-        note(&format!(
-            "✓ Signed in. Access token valid {}; refresh token stored in {place}.",
-            in_short(life)
-        ));
-        if replaced {
-            note(
-                "  The refresh token from before was replaced and not revoked: some servers would end the new one with it. \
-                 `bearerd logout` before a sign-in revokes it.",
-            );
-        }
-        let curl = curl(&self.config.listen);
-        let mut next = Vec::new();
-        if daemon::look(self.config, self.grant.params.name.as_str()) {
-            note("  The bearerd that runs has been told, and goes on with it.");
-        } else {
-            next.push(format!("{} run", bearerd(self.common)));
-        }
-        next.extend(curl);
-        if !next.is_empty() {
-            note(&format!("  Next:  {}", next.join("    then   ")));
-        }
-        Ok(next)
-    }
-
-    /// Whether it takes the place of another.
-    async fn store(&self, signed: Signed) -> Result<bool, LoginError> {
-        let lost = |failure: Failure| {
-            let sentence = format!(
-                "The sign-in was good, and what it brought could not be stored: {}. Mend that and sign in again.",
-                failure.says
-            );
-            LoginError::new(Outcome::Config, Code::StoreUnavailable, sentence)
-        };
-        let mut txn = self.grant.lock_past_damage().await.map_err(lost)?;
-        let mut replaced = false;
-        if let Some(resting) = txn.record() {
-            self.grant.owns(resting).map_err(lost)?;
-            replaced = resting.refresh_token.is_some() && resting.refused.is_none();
-        }
-        let seed = self.seed().map_err(lost)?;
-        let record = lineage::signed_in(&self.grant.params.identity(), signed.tokens);
-        transfer::settle(&mut txn, record, seed).await?;
-        Ok(replaced)
-    }
-}
-
-/// What tries it out, where that is a line.
-fn curl(listen: &[Listen]) -> Option<String> {
-    match listen.first()? {
-        Listen::Tcp { port: 0, .. } | Listen::Inherited(_) => None,
-        Listen::Unix(path) => Some(format!("curl --unix-socket {} http://localhost/", path.display())),
-        tcp => Some(format!("curl http://{tcp}/")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -297,10 +230,49 @@ mod tests {
     }
 
     #[test]
-    fn the_line_to_try_it_out_is_one_that_works() {
-        let tcp = |host: &str, port| Listen::Tcp { host: host.to_owned(), port };
-        assert_eq!(curl(&[tcp("localhost", 8080)]).as_deref(), Some("curl http://localhost:8080/"));
-        assert_eq!(curl(&[tcp("::1", 1)]).as_deref(), Some("curl http://[::1]:1/"));
-        assert_eq!(curl(&[tcp("localhost", 0)]), None);
+    fn what_is_to_be_typed_says_all_that_was_said_and_is_one_line_of_a_shell() {
+        use clap::Parser as _;
+        let line = [
+            "bearerd",
+            "-c",
+            "my files/it's.toml",
+            "login",
+            "crm",
+            "--no-browser",
+            "--timeout",
+            "90s",
+            "--redirect-port",
+            "8976",
+            "--emit",
+            "kubernetes-secret",
+            "-n",
+            "demo",
+            "--print",
+            "--scope",
+            "a b",
+            "--client-id",
+            "$x",
+            "--store-path",
+            "/s",
+        ];
+        let command = super::super::Command::try_parse_from(line).unwrap();
+        let super::super::Verb::Login(arguments) = command.verb else { panic!() };
+        let words = words(&command.common, &arguments);
+        assert_eq!(
+            typed(&words),
+            "bearerd --config 'my files/it'\\''s.toml' login crm --scope 'a b' --client-id '$x' --store-path /s --timeout 90s \
+             --redirect-port 8976 --emit kubernetes-secret --namespace demo --print"
+        );
+        let again = super::super::Command::try_parse_from(words).unwrap();
+        let super::super::Verb::Login(again) = again.verb else { panic!() };
+        assert_eq!(
+            (&again.flags, again.timeout, &again.name),
+            (&arguments.flags, arguments.timeout, &arguments.name)
+        );
+        let run = bearerd(&command.common, "run", None, &arguments.flags);
+        assert!(super::super::Command::try_parse_from(run).is_ok());
+        let plain = super::super::Command::try_parse_from(["bearerd", "login"]).unwrap();
+        let super::super::Verb::Login(arguments) = plain.verb else { panic!() };
+        assert_eq!(typed(&super::words(&plain.common, &arguments)), "bearerd login");
     }
 }

@@ -34,12 +34,16 @@ pub(super) fn logout(common: &Common, arguments: Arguments) -> Result<Exit, Fail
         let config = common.load(flags)?.config;
         let unrevoked = if force { Unrevoked::AreErased } else { Unrevoked::Stay };
         let grant = Grant::of(&config, Some(&name))?;
+        daemon::shares(&config, &name, &grant.store.place())?;
         wait_for(out_of(grant, &config, unrevoked))?.sentence
     };
     // Who runs need not wait until it looks by itself; where nobody runs there is nobody to tell.
-    let _somebody_runs = daemon::look(&config, &name);
+    let told = daemon::look(&config, &name);
     if !common.quiet {
         note(&sentence);
+    }
+    if let Err(failure) = told {
+        note(&format!("A bearerd that runs has not been told: {}", failure.says));
     }
     Ok(Exit::Success)
 }

@@ -16,6 +16,7 @@ mod explain;
 mod export;
 mod grants;
 mod healthcheck;
+mod home;
 mod import;
 mod login;
 mod logout;
@@ -26,6 +27,7 @@ mod run;
 mod status;
 mod terminal;
 mod token;
+mod typed;
 mod version;
 mod wait;
 

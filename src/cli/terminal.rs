@@ -1,7 +1,7 @@
 //! The terminal that a person signs in at: what it can show, whether a browser can be opened from it, and how.
 
 use std::cell::Cell;
-use std::io::{IsTerminal as _, Write as _, stderr, stdin};
+use std::io::{self, IsTerminal as _, Write as _, stderr, stdin};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -42,9 +42,9 @@ impl Person for Terminal {
     }
 
     fn open(&self, address: &str) -> Result<(), String> {
-        match browser() {
-            Some(words) => start(&words, address),
-            None => open::that_detached(address).map_err(|error| error.to_string()),
+        match browsers().as_slice() {
+            [] => open::that_detached(address).map_err(|error| error.to_string()),
+            commands => start(commands, address),
         }
     }
 
@@ -93,23 +93,40 @@ fn drawn(address: &str, is_coloured: bool) -> Option<String> {
     Some(text.lines().map(line).collect())
 }
 
-/// `$BROWSER`: a command, of which there may be several in a row; the first counts.
-fn browser() -> Option<Vec<String>> {
-    words(&std::env::var("BROWSER").ok()?)
+/// `$BROWSER`: a command, or several with colons between them, of which the first that is there counts.
+fn browsers() -> Vec<Vec<String>> {
+    commands(&std::env::var("BROWSER").unwrap_or_default())
 }
 
-fn words(browser: &str) -> Option<Vec<String>> {
-    let first = browser.split(':').next().unwrap_or_default();
-    let words: Vec<String> = first.split_whitespace().map(str::to_owned).collect();
-    (!words.is_empty()).then_some(words)
+fn commands(browser: &str) -> Vec<Vec<String>> {
+    let words = |command: &str| command.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    browser.split(':').map(words).filter(|words| !words.is_empty()).collect()
 }
 
-/// Starts a command with the address as its last argument, and leaves it to itself.
-fn start(words: &[String], address: &str) -> Result<(), String> {
-    let (program, arguments) = words.split_first().ok_or("`BROWSER` names no program")?;
-    let mut command = Command::new(program);
-    command.args(arguments).arg(address).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().map(drop).map_err(|error| format!("`{program}`, as BROWSER says: {error}"))
+/// Starts the first command that is there, and leaves it to itself: what is typed at this terminal is none of its.
+fn start(commands: &[Vec<String>], address: &str) -> Result<(), String> {
+    let mut missing = Vec::new();
+    for words in commands {
+        let words = with_address(words, address);
+        let Some((program, arguments)) = words.split_first() else { continue };
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        match command.spawn() {
+            Ok(_left_to_itself) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => missing.push(format!("`{program}`")),
+            Err(error) => return Err(format!("`{program}`, as BROWSER says: {error}")),
+        }
+    }
+    Err(format!("BROWSER says {}, which is not there", missing.join(" or ")))
+}
+
+/// The address stands where the command has `%s`, and at its end where it has none.
+fn with_address(words: &[String], address: &str) -> Vec<String> {
+    let names_it = words.iter().any(|word| word.contains("%s"));
+    let filled = words.iter().map(|word| word.replace("%s", address));
+    filled.chain((!names_it).then(|| address.to_owned())).collect()
 }
 
 /// Whether a browser that is opened here is one that somebody sees.
@@ -119,7 +136,7 @@ pub(super) fn can_open_a_browser() -> Result<(), &'static str> {
         is_terminal: stdin().is_terminal() || stderr().is_terminal(),
         is_remote: is_set("SSH_CONNECTION") || is_set("SSH_TTY"),
         has_display: !cfg!(target_os = "linux") || is_set("DISPLAY") || is_set("WAYLAND_DISPLAY"),
-        names_browser: browser().is_some(),
+        names_browser: !browsers().is_empty(),
     })
 }
 
@@ -165,9 +182,31 @@ mod tests {
     }
 
     #[test]
-    fn the_browser_that_is_named_is_a_command_and_its_first() {
-        assert_eq!(words("firefox --new-window:chromium").unwrap(), ["firefox", "--new-window"]);
-        assert_eq!((words(""), words(" : ")), (None, None));
+    fn browsers_that_are_named_are_commands_in_a_row_with_a_place_for_the_address() {
+        let named = commands("firefox --new-window:open %s --wait");
+        assert_eq!(named, [vec!["firefox", "--new-window"], vec!["open", "%s", "--wait"]]);
+        assert_eq!(with_address(&named[0], "http://a/"), ["firefox", "--new-window", "http://a/"]);
+        assert_eq!(with_address(&named[1], "http://a/"), ["open", "http://a/", "--wait"]);
+        assert_eq!((commands("").len(), commands(" : ").len()), (0, 0));
+    }
+
+    #[test]
+    fn the_first_browser_that_is_there_is_started_in_a_process_group_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let (out, done) = (folder.path().join("out"), folder.path().join("done"));
+        // proc(5): the fifth field of stat is the process group.
+        let script =
+            format!("echo $$ \"$1\" $(cat /proc/$$/stat) >{}; mv {0} {}", out.display(), done.display());
+        let command = |program: &str| [program, "-c", &script, "sh"].map(str::to_owned).to_vec();
+        start(&[command("/nonexistent/browser"), command("/bin/sh")], "http://a/").unwrap();
+        while !done.exists() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let text = std::fs::read_to_string(done).unwrap();
+        let words: Vec<&str> = text.split_whitespace().collect();
+        assert_eq!((words[1], words[6]), ("http://a/", words[0]), "{text}");
+        let missing = start(&[command("/nonexistent/browser")], "http://a/").unwrap_err();
+        assert!(missing.contains("`/nonexistent/browser`") && missing.contains("not there"), "{missing}");
     }
 
     #[test]
@@ -178,9 +217,35 @@ mod tests {
 
     #[test]
     fn a_drawing_holds_the_address() {
-        let text = drawn("https://id.example/device?user_code=WDJB-MJHT", false).unwrap();
-        let widths: Vec<usize> = text.lines().map(|line| line.chars().count()).collect();
-        assert!(widths.len() > 10 && widths.iter().all(|width| *width == widths[0]), "{text}");
+        let address = "https://id.example/device?user_code=WDJB-MJHT";
+        let code = QrCode::with_error_correction_level(address, qrcode::EcLevel::L).unwrap();
+        let (width, modules) = (code.width(), code.to_colors());
+        let text = drawn(address, false).unwrap();
+        // What is printed is light, two modules in a character, and around them is the quiet zone.
+        let rows: Vec<Vec<bool>> = text
+            .lines()
+            .flat_map(|line| {
+                let halves = line[2..].chars().map(|half| match half {
+                    ' ' => (true, true),
+                    '▀' => (false, true),
+                    '▄' => (true, false),
+                    '█' => (false, false),
+                    other => panic!("{other}"),
+                });
+                let (upper, lower): (Vec<bool>, Vec<bool>) = halves.unzip();
+                [upper, lower]
+            })
+            .collect();
+        let quiet = (rows[0].len() - width) / 2;
+        assert!(quiet >= 4 && rows.len() >= width + 2 * quiet, "{text}");
+        for (y, row) in rows.iter().enumerate().take(width + 2 * quiet) {
+            for (x, is_dark) in row.iter().enumerate() {
+                let inside = |at: usize| (quiet..quiet + width).contains(&at);
+                let expected =
+                    inside(x) && inside(y) && modules[(y - quiet) * width + x - quiet] == qrcode::Color::Dark;
+                assert_eq!(*is_dark, expected, "{x} {y} of\n{text}");
+            }
+        }
         assert!(drawn(&"x".repeat(5000), true).is_none(), "what is too long is not drawn");
     }
 }

@@ -62,6 +62,27 @@ impl Flags {
         flags.into_iter().find(|(_, key, _)| *key == path).map(|(flag, _, _)| flag)
     }
 
+    /// These flags again, as a command line has them.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        let lists = [("--listen", &self.listen), ("--scope", &self.scopes)];
+        let lists = lists.into_iter().flat_map(|(flag, texts)| texts.iter().map(move |text| (flag, text)));
+        let singles = [
+            ("--upstream", &self.upstream),
+            ("--issuer", &self.issuer),
+            ("--token-endpoint", &self.token_endpoint),
+            ("--client-id", &self.client_id),
+            ("--client-secret-file", &self.client_secret_file),
+            ("--refresh-token-file", &self.refresh_token_file),
+            ("--store-path", &self.store_path),
+            ("--admin-listen", &self.admin_listen),
+            ("--probes-listen", &self.probes_listen),
+            ("--workers", &self.workers),
+        ];
+        let singles = singles.into_iter().filter_map(|(flag, text)| Some((flag, text.as_ref()?)));
+        lists.chain(singles).flat_map(|(flag, text)| [flag.to_owned(), text.clone()]).collect()
+    }
+
     /// Lays the flags over what was written.
     pub(super) fn overlay(&self, written: &mut Written, report: &mut Report) {
         for (flag, path, form) in self.forms() {

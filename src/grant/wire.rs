@@ -20,8 +20,8 @@ use self::life::{Life, life};
 pub use self::metadata::{Endpoints, Metadata, is_trustworthy, read_metadata};
 pub use self::revocation::read_revocation;
 pub use self::sign_in::{
-    DeviceGrant, Expected, ServerError, Unread, error_of, read_device, read_pushed, scopes_of,
-    verify_id_token,
+    DeviceGrant, Expected, Pushed, ServerError, Unread, error_of, is_passing, read_device, read_pushed,
+    scopes_of, unavailable, verify_id_token,
 };
 use self::told::Secrets;
 pub use self::told::Told;

@@ -1,15 +1,22 @@
 //! Signing in with a browser: it goes to the authorization endpoint, and comes back to this machine with a code.
 
+use std::convert::Infallible;
+use std::time::Duration;
+
 use super::callback::Expected;
 use super::listener::{Listener, Port, redirect_uri};
 use super::probe::{self, Cause, Refusal, Verdict};
-use super::request::{Carriage, CodeGrant};
-use super::{Arrived, Code, LoginError, Outcome, Way, Wish};
+use super::request::{Address, Carriage, CodeGrant};
+use super::{Arrived, Code, LoginError, Outcome, Way, Wish, in_short};
+use crate::clock;
 use crate::grant::Server;
 use crate::secret::AuthorizationCode;
 
 /// A port to propose where one has to stay the same; above what most systems give out by themselves (RFC 6335 §6).
 const PROPOSED: u16 = 8976;
+
+/// The least time that an address is printed for, whatever the server says.
+const SHORTEST: Duration = Duration::from_secs(5);
 
 /// A port as good as any other, from those that systems give out (RFC 6335 §6).
 const ANY: u16 = 52_619;
@@ -34,8 +41,13 @@ impl Way<'_> {
         let address = self.address(&redirect_uri, carriage).await?;
         // Before anybody can come back.
         let mut listener = port.listen(self.expected());
-        self.show(&address, number);
-        let code = self.returned(&mut listener).await;
+        let is_opened = self.show(&address, number);
+        // Who was brought there has no need of another.
+        let life = address.life.filter(|_| !is_opened);
+        let code = tokio::select! {
+            code = self.returned(&mut listener) => code,
+            never = self.renew(&redirect_uri, carriage, life) => match never {},
+        };
         match code {
             Ok(code) => Ok(Arrived::Code(CodeGrant { code, redirect_uri }, listener)),
             Err(error) => {
@@ -53,6 +65,34 @@ impl Way<'_> {
         let redirect_uri = redirect_uri(port, &sign_in.redirect_path);
         self.probe(&redirect_uri).await?;
         Ok(redirect_uri)
+    }
+
+    /// Prints another address each time that one has lapsed. Whoever has opened one by then comes back all the same.
+    async fn renew(&self, redirect_uri: &str, carriage: Carriage, mut life: Option<Duration>) -> Infallible {
+        loop {
+            match life {
+                Some(life) => tokio::time::sleep_until(clock::in_(life.max(SHORTEST))).await,
+                None => std::future::pending().await,
+            }
+            let person = self.login.person;
+            match self.address(redirect_uri, carriage).await {
+                Ok(address) => {
+                    let lapses = lapses(address.life);
+                    person.tell(&format!(
+                        "\n  That address has lapsed. If you have not opened it, open this one:\n\n  Open  {}\n{lapses}",
+                        address.url
+                    ));
+                    life = address.life;
+                }
+                Err(error) => {
+                    person.tell(&format!(
+                        "  The address above has lapsed, and there is no other: {} Whoever has opened it may go on.",
+                        error.sentence
+                    ));
+                    life = None;
+                }
+            }
+        }
     }
 
     async fn returned(&self, listener: &mut Listener) -> Result<AuthorizationCode, LoginError> {
@@ -99,7 +139,7 @@ impl Way<'_> {
                 "  Whether the server takes this redirect URI could not be found out beforehand ({why}); its page will tell."
             ));
         };
-        let Ok(page) = address.parse() else { return Ok(None) };
+        let Ok(page) = address.url.parse() else { return Ok(None) };
         match self.login.endpoint.look_at("authorization endpoint", page).await {
             Err(error) => unclear(error.sentence.trim_end_matches('.')),
             Ok(answer) => match probe::read(&answer, redirect_uri) {
@@ -142,20 +182,21 @@ impl Way<'_> {
         }
     }
 
-    /// Shows where to sign in, and opens it where that can be. Always says how to do otherwise.
-    fn show(&self, address: &str, port: u16) {
+    /// Shows where to sign in, and opens it where that can be: whether it did. Always says how to do otherwise.
+    fn show(&self, address: &Address, port: u16) -> bool {
         let person = self.login.person;
         let command = self.login.command;
-        person.tell(&format!("\n  Open  {address}\n"));
+        person.tell(&format!("\n  Open  {}\n", address.url));
         let device = if self.known.metadata.endpoints.device_authorization.is_some() {
             format!("; `{command} --device` signs in with another device")
         } else {
             String::new()
         };
         match self.login.wish {
-            Wish::Any(Ok(())) => match person.open(address) {
+            Wish::Any(Ok(())) => match person.open(&address.url) {
                 Ok(()) => {
-                    person.tell(&format!("Opening your browser… (--no-browser leaves that to you{device})"))
+                    person.tell(&format!("Opening your browser… (--no-browser leaves that to you{device})"));
+                    return true;
                 }
                 Err(why) => person.tell(&format!(
                     "Your browser could not be opened ({why}): open the address above yourself{device}."
@@ -170,7 +211,18 @@ impl Way<'_> {
                 person.tell(&elsewhere(port));
             }
         }
+        let lapses = lapses(address.life);
+        if !lapses.is_empty() {
+            person.tell(&lapses);
+        }
+        false
     }
+}
+
+/// For how long an address may be opened.
+fn lapses(life: Option<Duration>) -> String {
+    let says = |life| format!("It can be opened for {}; after that another one is printed.", in_short(life));
+    life.map(says).unwrap_or_default()
 }
 
 /// A browser of another machine comes back to its own loopback.

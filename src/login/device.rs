@@ -6,6 +6,7 @@ use super::request::{device_request, of_device, secret_of};
 use super::{Arrived, Code, LoginError, Outcome, Way, Wish};
 use crate::clock::{self, Stopwatch};
 use crate::grant::endpoint::Question;
+use crate::grant::error::{Class, RefreshError};
 use crate::grant::wire::{self, Answer, DeviceGrant, Told};
 
 /// How much slower to ask once the server says so (RFC 8628 §3.5).
@@ -25,36 +26,56 @@ enum Next {
 }
 
 impl Way<'_> {
-    pub(super) async fn by_device(&self) -> Result<Arrived, LoginError> {
-        let grant = self.begin_device().await?;
+    pub(super) async fn by_device(&self, grant: DeviceGrant) -> Result<Arrived, LoginError> {
         let expires = Stopwatch::start();
         self.show_code(&grant);
+        let told = vec![secret_of(&grant.device_code)];
         let mut interval = grant.interval.max(SHORTEST);
+        // Why the last asking brought no word of the server's, if it did not: then time is up for that reason.
+        let mut unheard: Option<LoginError> = None;
+        let mut complained = false;
         loop {
             let left = grant.life.saturating_sub(expires.elapsed());
-            self.wait(tokio::time::sleep_until(clock::in_(interval.min(left)))).await?;
+            let pause = self.wait(tokio::time::sleep_until(clock::in_(interval.min(left)))).await;
+            pause.map_err(|late| unheard.clone().unwrap_or(late))?;
             if left.is_zero() {
-                return Err(expired());
+                return Err(unheard.unwrap_or_else(expired));
             }
             let asked = self.login.clock.now();
-            let answer = self.wait(self.ask(&grant)).await?;
-            match next(answer.as_ref(), interval) {
-                Next::Ask(after) => interval = after,
-                Next::Done => {
-                    self.login.person.waits(None);
-                    let told = vec![secret_of(&grant.device_code)];
-                    return match answer {
-                        Some(answer) => {
-                            self.decided(answer, &told).map(|answer| Arrived::Answer(answer, asked, told))
-                        }
-                        None => Err(expired()),
-                    };
+            let answer = self.wait(self.ask(&grant)).await.map_err(|late| unheard.clone().unwrap_or(late))?;
+            let next = next(answer.as_ref().ok(), interval);
+            unheard = match &answer {
+                // Who answers there is not the server, and no time mends that.
+                Err(error) if error.class == Class::Misconfigured => {
+                    return Err(LoginError::of_refresh(error));
                 }
+                Err(error) => Some(LoginError::of_refresh(error)),
+                Ok(answer) => {
+                    let told = self.told(&told);
+                    wire::unavailable(answer, Told { refresh_token: None, others: &told })
+                        .map(|answered| LoginError::unavailable("token endpoint", &answered))
+                }
+            };
+            if let Some(error) = unheard.as_ref().filter(|_| !complained) {
+                complained = true;
+                self.login.person.tell(&format!(
+                    "Whether you have signed in could not be asked just now, and is asked again: {}",
+                    error.sentence
+                ));
+            }
+            match (next, answer) {
+                (Next::Done, Ok(answer)) => {
+                    self.login.person.waits(None);
+                    return self.decided(answer, &told).map(|answer| Arrived::Answer(answer, asked, told));
+                }
+                (Next::Ask(after), _) => interval = after,
+                (Next::Done, Err(error)) => return Err(error.into()),
             }
         }
     }
 
-    async fn begin_device(&self) -> Result<DeviceGrant, LoginError> {
+    /// Has the server begin with a device.
+    pub(super) async fn begin_device(&self) -> Result<DeviceGrant, LoginError> {
         const WHAT: &str = "device authorization endpoint";
         let params = self.login.params;
         let Some(to) = self.known.metadata.endpoints.device_authorization.clone() else {
@@ -68,22 +89,21 @@ impl Way<'_> {
             .map_err(|unread| LoginError::unread(WHAT, &unread))
     }
 
-    /// `None` when nothing could be heard: networks come and go while a person types.
-    async fn ask(&self, grant: &DeviceGrant) -> Option<Answer> {
+    /// Networks come and go while a person types.
+    async fn ask(&self, grant: &DeviceGrant) -> Result<Answer, RefreshError> {
         let form = of_device(&grant.device_code);
         let question =
             Question { what: "token endpoint", to: self.token_endpoint(), form, takes_extra: true };
         let key = self.attempt.key.as_ref().map(|(_, key)| key);
-        self.login.endpoint.post(&self.known.prepared, question, key).await.ok()
+        self.login.endpoint.post(&self.known.prepared, question, key).await
     }
 
     fn show_code(&self, grant: &DeviceGrant) {
         let person = self.login.person;
         let DeviceGrant { verification_uri, user_code, verification_uri_complete, .. } = grant;
         person.tell(&format!("\n  Open  {verification_uri}\n  Code  {user_code}\n"));
-        if let Some(complete) = verification_uri_complete {
-            person.draw(complete);
-        }
+        // Where there is none with the code in it, the camera still saves the typing of the address.
+        person.draw(verification_uri_complete.as_ref().unwrap_or(verification_uri));
         let command = self.login.command;
         match self.login.wish {
             Wish::Any(Err(why)) => person.tell(&format!(
@@ -115,16 +135,14 @@ fn expired() -> LoginError {
 fn next(answer: Option<&Answer>, interval: Duration) -> Next {
     let slower = Next::Ask((interval * 2).min(LONGEST).max(interval));
     let Some(answer) = answer else { return slower };
+    // Before what it says: a server that is down, and what stands before it, say all kinds of things.
+    if wire::unavailable(answer, Told::default()).is_some() {
+        return slower;
+    }
     match wire::error_of(answer, Told::default()).map(|said| said.error).as_deref() {
         Some("authorization_pending") => Next::Ask(interval),
         Some("slow_down") => Next::Ask(interval.saturating_add(SLOWER)),
-        Some("temporarily_unavailable" | "server_error") => slower,
-        Some(_) => Next::Done,
-        // A proxy's page, or one of the server's while it starts.
-        None if !answer.status.is_success() && (answer.status.is_server_error() || answer.status == 429) => {
-            slower
-        }
-        None => Next::Done,
+        _ => Next::Done,
     }
 }
 
@@ -156,6 +174,15 @@ mod tests {
             (400, r#"{"error":"invalid_grant"}"#, Next::Done),
             (503, "<html>", after(10)),
             (429, "", after(10)),
+            (429, r#"{"error":"x_rate_limited"}"#, after(10)),
+            (503, r#"{"status":503,"error":"Service Unavailable"}"#, after(10)),
+            (408, "", after(10)),
+            (425, "", after(10)),
+            (503, r#"{"error":"authorization_pending"}"#, after(5)),
+            (429, r#"{"error":"slow_down"}"#, after(10)),
+            (500, r#"{"error":"access_denied"}"#, Next::Done),
+            (500, r#"{"error":"expired_token"}"#, Next::Done),
+            (400, r#"{"error":"unknown_to_us"}"#, Next::Done),
             (400, r#"{"error":"temporarily_unavailable"}"#, after(10)),
             (404, "", Next::Done),
             (200, r#"{"access_token":"A"}"#, Next::Done),

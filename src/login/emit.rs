@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::Signed;
 use crate::grant::Params;
+use crate::token::GrantName;
 
 /// In which form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,11 @@ impl Form {
     /// # Errors
     /// Why not, and what to do.
     pub fn fits(&self, params: &Params) -> Result<(), &'static str> {
+        if *self == Self::Env && params.name.as_str() != GrantName::DEFAULT {
+            return Err(
+                "the variables are those of `[oauth]`, and this grant has a name; say --emit json or --emit kubernetes-secret",
+            );
+        }
         if *self == Self::Env && params.dpop.is_on() {
             return Err(
                 "a variable holds no key that tokens are bound to (`dpop`); say --emit json or --emit kubernetes-secret",
@@ -50,13 +56,13 @@ impl Form {
         let key = signed.tokens.dpop_key.as_ref().map(|key| key.expose());
         Zeroizing::new(match self {
             Self::KubernetesSecret { name, namespace } => {
-                let namespace = namespace.iter().map(|namespace| format!("  namespace: {namespace}\n"));
+                let namespace = namespace.iter().map(|namespace| format!("  namespace: \"{namespace}\"\n"));
                 let data = [(TOKEN, Some(token)), (KEY, key)];
                 let data = data
                     .into_iter()
                     .filter_map(|(name, text)| Some(format!("  {name}: {}\n", STANDARD.encode(text?))));
                 format!(
-                    "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\n{}type: Opaque\ndata:\n{}",
+                    "apiVersion: v1\nkind: Secret\nmetadata:\n  name: \"{name}\"\n{}type: Opaque\ndata:\n{}",
                     namespace.collect::<String>(),
                     data.collect::<String>()
                 )
@@ -87,13 +93,24 @@ fn quoted(text: &str) -> String {
     if text.bytes().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
-/// Whether Kubernetes takes a text for the name of a Secret or a namespace (RFC 1123).
+/// Whether Kubernetes takes a text for the name of a Secret: labels with dots between them (RFC 1123).
 #[must_use]
 pub fn is_name(text: &str) -> bool {
-    let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.';
-    let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    let bytes = text.as_bytes();
-    text.len() <= 253 && text.bytes().all(legal) && ends(bytes.first()) && ends(bytes.last())
+    text.len() <= 253 && text.split('.').all(|label| is_label_of(label, 253))
+}
+
+/// Whether it takes a text for the name of a namespace: one label.
+#[must_use]
+pub fn is_label(text: &str) -> bool {
+    is_label_of(text, 63)
+}
+
+fn is_label_of(text: &str, most: usize) -> bool {
+    let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=most).contains(&text.len())
+        && text.bytes().all(legal)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
 }
 
 #[cfg(test)]
@@ -134,7 +151,7 @@ mod tests {
             Form::KubernetesSecret { name: "bearerd-seed".to_owned(), namespace: Some("demo".to_owned()) };
         assert_eq!(
             *secret.write(&params(), &with_key),
-            "apiVersion: v1\nkind: Secret\nmetadata:\n  name: bearerd-seed\n  namespace: demo\ntype: Opaque\ndata:\n  \
+            "apiVersion: v1\nkind: Secret\nmetadata:\n  name: \"bearerd-seed\"\n  namespace: \"demo\"\ntype: Opaque\ndata:\n  \
              refresh_token: Ui4x\n  dpop_key.pem: LUtFWS0K\n"
         );
         assert_eq!(
@@ -154,8 +171,23 @@ mod tests {
     #[test]
     fn a_name_is_one_that_kubernetes_takes() {
         assert!(is_name("bearerd-seed") && is_name("a.b") && is_name("7"));
-        for wrong in ["", "-a", "a-", "A", "a_b", "a\nb", "a b", &"x".repeat(254)] {
+        for wrong in
+            ["", "-a", "a-", "A", "a_b", "a\nb", "a b", "a..b", "a.-b", "a-.b", ".a", "a.", &"x".repeat(254)]
+        {
             assert!(!is_name(wrong), "{wrong}");
         }
+        assert!(is_label("demo") && is_label("1-2") && is_label(&"x".repeat(63)));
+        for wrong in ["", "a.b", "-a", "a-", "A", &"x".repeat(64)] {
+            assert!(!is_label(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn variables_hold_the_default_grant_without_a_key_and_no_other() {
+        let named = Params { name: GrantName::new("crm"), ..params() };
+        let bound = Params { dpop: crate::grant::Dpop::Required, ..params() };
+        assert!(Form::Env.fits(&params()).is_ok());
+        assert!(Form::Env.fits(&named).is_err() && Form::Env.fits(&bound).is_err());
+        assert!(Form::Json.fits(&named).is_ok() && Form::Json.fits(&bound).is_ok());
     }
 }

@@ -69,6 +69,8 @@ pub enum Outcome {
     Config,
     /// The server did not answer.
     Unreachable,
+    /// Another had the store, and nobody waited for it any longer.
+    Locked,
 }
 
 /// Why a sign-in brought nothing.
@@ -89,7 +91,9 @@ impl LoginError {
         Self { outcome, code: code.word(), sentence: sentence.into() }
     }
 
-    pub(super) fn cancelled() -> Self {
+    /// That a person ended it.
+    #[must_use]
+    pub fn cancelled() -> Self {
         Self::new(
             Outcome::Cancelled,
             Code::SignInCancelled,
@@ -139,10 +143,8 @@ impl LoginError {
                 Code::RedirectUriRefused,
                 "Register the redirect URI above with the client, exactly as it is written.",
             ),
-            "server_error" | "temporarily_unavailable" => {
-                let sentence =
-                    format!("The {what} says {said}. Nothing has changed; sign in again in a while.");
-                Self::new(Outcome::Unreachable, Code::ServerUnavailable, sentence)
+            "server_error" | "temporarily_unavailable" | "slow_down" => {
+                Self::unavailable(what, &format!("says {said}"))
             }
             _ => {
                 config(Code::SignInRefused, "Nothing has changed; check the client's settings at the server.")
@@ -150,10 +152,41 @@ impl LoginError {
         }
     }
 
+    /// Why nothing was heard of a server.
+    pub(super) fn of_refresh(RefreshError { class, code, sentence, .. }: &RefreshError) -> Self {
+        let outcome = match class {
+            Class::NotSent | Class::Busy { .. } | Class::Unanswered | Class::Unusable | Class::Blocked => {
+                Outcome::Unreachable
+            }
+            Class::Refused => Outcome::SignIn,
+            Class::Misconfigured | Class::Store => Outcome::Config,
+        };
+        Self { outcome, code: code.word(), sentence: sentence.clone() }
+    }
+
+    /// The same, with a sentence more.
+    pub(super) fn and(mut self, more: &str) -> Self {
+        self.sentence.push(' ');
+        self.sentence.push_str(more);
+        self
+    }
+
+    /// Whether it is this one.
+    pub(super) fn is(&self, codes: &[Code]) -> bool {
+        codes.iter().any(|code| self.code == code.word())
+    }
+
+    /// That a server could not do it just now, in the words that it `answered`.
+    pub(super) fn unavailable(what: &str, answered: &str) -> Self {
+        let sentence = format!("The {what} {answered}. Nothing has changed; sign in again in a while.");
+        Self::new(Outcome::Unreachable, Code::ServerUnavailable, sentence)
+    }
+
     /// What came of an answer that brought nothing.
     pub(super) fn unread(what: &str, unread: &Unread) -> Self {
         match unread {
             Unread::Refused(said) => Self::refused(what, said),
+            Unread::Unavailable(answered) => Self::unavailable(what, answered),
             Unread::Unusable(why) => {
                 let sentence = format!("The answer of the {what} cannot be used: {why}.");
                 Self::new(Outcome::Unreachable, Code::AnswerUnusable, sentence)
@@ -175,15 +208,8 @@ pub fn in_short(span: Duration) -> String {
 }
 
 impl From<RefreshError> for LoginError {
-    fn from(RefreshError { class, code, sentence, .. }: RefreshError) -> Self {
-        let outcome = match class {
-            Class::NotSent | Class::Busy { .. } | Class::Unanswered | Class::Unusable | Class::Blocked => {
-                Outcome::Unreachable
-            }
-            Class::Refused => Outcome::SignIn,
-            Class::Misconfigured | Class::Store => Outcome::Config,
-        };
-        Self { outcome, code: code.word(), sentence }
+    fn from(error: RefreshError) -> Self {
+        Self::of_refresh(&error)
     }
 }
 

@@ -71,7 +71,7 @@ impl Port {
         let (last_page, page) = watch::channel(None);
         let shown = watch::Sender::new(false);
         let desk = Desk {
-            hosts: [format!("127.0.0.1:{}", self.port), format!("localhost:{}", self.port)],
+            hosts: hosts(self.port),
             done: format!("{}/done", self.path.trim_end_matches('/')),
             path: self.path,
             expected,
@@ -124,7 +124,7 @@ impl Listener {
 
 /// What every connection needs to know.
 struct Desk {
-    hosts: [String; 2],
+    hosts: Vec<String>,
     path: String,
     /// Where the last page is: an address without the code.
     done: String,
@@ -219,6 +219,13 @@ impl Desk {
     }
 }
 
+/// How a browser names this listener. The port that goes without saying is not said (RFC 9110 §7.2).
+fn hosts(port: u16) -> Vec<String> {
+    let names = ["127.0.0.1", "localhost"];
+    let bare = names.iter().filter(|_| port == 80).map(ToString::to_string);
+    names.iter().map(|name| format!("{name}:{port}")).chain(bare).collect()
+}
+
 fn nothing_here() -> Response<Bytes> {
     told(StatusCode::NOT_FOUND, "Nothing here", "A sign-in is waiting at another address.")
 }
@@ -271,6 +278,12 @@ mod tests {
 
     async fn get(port: u16, target: &str) -> String {
         sent(port, &format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n")).await
+    }
+
+    #[test]
+    fn the_port_of_http_goes_without_saying() {
+        assert_eq!(hosts(8976), ["127.0.0.1:8976", "localhost:8976"]);
+        assert_eq!(hosts(80), ["127.0.0.1:80", "localhost:80", "127.0.0.1", "localhost"]);
     }
 
     #[tokio::test]

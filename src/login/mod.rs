@@ -26,7 +26,7 @@ pub use self::tokens::Signed;
 use crate::clock::{self, Clock, Moment, Stopwatch};
 use crate::grant::Params;
 use crate::grant::endpoint::{HttpEndpoint, Known};
-use crate::grant::wire::Answer;
+use crate::grant::wire::{Answer, DeviceGrant};
 use crate::secret::ClientSecret;
 use crate::signal::Signals;
 
@@ -86,6 +86,13 @@ struct Way<'a> {
     watch: Stopwatch,
 }
 
+/// Which way somebody went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    Browser,
+    Device,
+}
+
 /// A person has signed in: the answer of the token endpoint, or the code that brings one.
 enum Arrived {
     Code(request::CodeGrant, Listener),
@@ -102,7 +109,7 @@ impl Login<'_> {
     pub async fn run(
         &self,
         signals: &mut Signals,
-        keep: impl AsyncFnOnce(Signed) -> Result<Vec<String>, LoginError>,
+        keep: impl AsyncFnOnce(Signed, &mut Signals) -> Result<Vec<String>, LoginError>,
     ) -> Result<(), LoginError> {
         let (way, arrived) = {
             let begun = tokio::select! {
@@ -114,12 +121,15 @@ impl Login<'_> {
         };
         let (got, listener) = match arrived {
             Arrived::Code(code, listener) => (way.exchange(code).await, Some(listener)),
-            Arrived::Answer(answer, asked, told) => (way.digest(&answer, asked, &told, None), None),
+            Arrived::Answer(answer, asked, told) => {
+                let got = way.digest(&answer, asked, &told, None);
+                (got.map_err(|error| way.with_advice(By::Device, error)), None)
+            }
         };
         let kept = match got {
             Ok(signed) => {
                 let scopes = signed.scopes.clone();
-                keep(signed).await.map(|next| (scopes, next))
+                keep(signed, signals).await.map(|next| (scopes, next))
             }
             Err(error) => Err(error),
         };
@@ -147,15 +157,18 @@ impl Login<'_> {
     }
 
     async fn begin(&self) -> Result<(Way<'_>, Arrived), LoginError> {
-        let way = self.way().await?;
+        let mut way = self.way().await?;
         let params = self.params;
         self.person.tell(&format!(
             "Signing in to {} as client {}",
             params.server.identity(),
             params.client_id
         ));
-        let arrived = if way.goes_by_device()? { way.by_device().await? } else { way.by_browser().await? };
-        Ok((way, arrived))
+        let arrived = match way.choose().await? {
+            Some(grant) => way.by_device(grant).await.map_err(|error| way.with_advice(By::Device, error)),
+            None => way.by_browser().await.map_err(|error| way.with_advice(By::Browser, error)),
+        };
+        arrived.map(|arrived| (way, arrived))
     }
 
     async fn way(&self) -> Result<Way<'_>, LoginError> {
@@ -170,6 +183,73 @@ impl Login<'_> {
 }
 
 impl Way<'_> {
+    /// Takes the way of the device, if it is that, as far as the code to type. Where nobody asked for it and the server does
+    /// not let this client, it is not the way after all.
+    async fn choose(&mut self) -> Result<Option<DeviceGrant>, LoginError> {
+        if !self.goes_by_device()? {
+            return Ok(None);
+        }
+        let error = match self.begin_device().await {
+            Ok(grant) => return Ok(Some(grant)),
+            Err(error) => error,
+        };
+        let endpoints = &mut self.known.metadata.endpoints;
+        let has_another = self.login.wish != Wish::Device && endpoints.authorization.is_some();
+        if !has_another || !error.is(&[Code::ClientRefused, Code::SignInRefused]) {
+            return Err(self.with_advice(By::Device, error));
+        }
+        endpoints.device_authorization = None;
+        self.login.person.tell(&format!(
+            "This client may not sign in with another device: {} Going on with an address for a browser.",
+            error.sentence
+        ));
+        Ok(None)
+    }
+
+    /// Adds to an error what it needs to be understood: the scopes that were not the person's own, and the other way in,
+    /// where this one is closed.
+    fn with_advice(&self, by: By, error: LoginError) -> LoginError {
+        if error.is(&[Code::ScopeRefused]) {
+            let (asked, added) = self.scopes();
+            return error.and(&format!("Asked for: `{}`.{added}", asked.join(" ")));
+        }
+        let is_closed = error.is(&[
+            Code::ClientRefused,
+            Code::SignInRefused,
+            Code::RedirectUriRefused,
+            Code::RedirectPortTaken,
+            Code::NoSignInEndpoint,
+        ]);
+        let endpoints = &self.known.metadata.endpoints;
+        let command = self.login.command;
+        match by {
+            By::Browser if is_closed && endpoints.device_authorization.is_some() => {
+                error.and(&format!("Or sign in with another device: `{command} --device`."))
+            }
+            By::Device if is_closed && endpoints.authorization.is_some() => {
+                error.and(&format!("Or sign in with a browser: `{command} --no-browser`."))
+            }
+            _ => error,
+        }
+    }
+
+    /// The scopes that are asked for, and a sentence on those that the configuration does not name.
+    fn scopes(&self) -> (&[String], String) {
+        let asked = &self.attempt.scopes;
+        let added = asked.iter().filter(|scope| !self.login.params.scopes.contains(scope));
+        let added: Vec<String> = added.map(|scope| format!("`{scope}`")).collect();
+        let why = if added.is_empty() {
+            String::new()
+        } else {
+            format!(
+                " Of these bearerd added {}, because the server's metadata offer it and refresh tokens mostly need it: allow \
+                 the client to ask for that.",
+                added.join(" and ")
+            )
+        };
+        (asked, why)
+    }
+
     /// Which way it is. The device's where a browser can neither be opened here nor was asked for.
     fn goes_by_device(&self) -> Result<bool, LoginError> {
         let metadata = &self.known.metadata;
@@ -177,9 +257,14 @@ impl Way<'_> {
             (metadata.endpoints.device_authorization.is_some(), metadata.endpoints.authorization.is_some());
         match self.login.wish {
             Wish::Device if by_device => Ok(true),
-            Wish::Device => Err(self.lacks("device_authorization_endpoint", "with another device")),
+            Wish::Device => {
+                let error = self.lacks("device_authorization_endpoint", "with another device");
+                Err(self.with_advice(By::Device, error))
+            }
             Wish::Address | Wish::Any(Ok(())) if by_browser => Ok(false),
-            Wish::Address => Err(self.lacks("authorization_endpoint", "with a browser")),
+            Wish::Address => {
+                Err(self.with_advice(By::Browser, self.lacks("authorization_endpoint", "with a browser")))
+            }
             Wish::Any(_) if by_device => Ok(true),
             Wish::Any(_) if by_browser => Ok(false),
             Wish::Any(_) => Err(self.lacks("authorization_endpoint", "here")),
@@ -192,7 +277,7 @@ impl Way<'_> {
             None => String::new(),
         };
         let sentence = format!(
-            "Nobody can sign in {how} at {}: its metadata name no `{key}`{why}. Configure it, or sign in another way.",
+            "Nobody can sign in {how} at {}: its metadata name no `{key}`{why}. Configure it, if the server has one.",
             self.login.params.server.identity()
         );
         LoginError::new(Outcome::Config, Code::NoSignInEndpoint, sentence)

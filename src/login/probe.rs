@@ -51,7 +51,8 @@ pub(super) fn read(answer: &Answer, redirect_uri: &str) -> Verdict {
         // Entra has a page for it, with status 200.
         return entra(&text).map_or(Verdict::Fine, Verdict::Refused);
     }
-    let refusal = status.is_client_error().then(|| refusal(&text)).flatten();
+    let refusal =
+        status.is_client_error().then(|| refusal(&text, ANYBODYS.contains(&status.as_u16()))).flatten();
     refusal.map_or_else(|| Verdict::Unclear(format!("it answered {status}")), Verdict::Refused)
 }
 
@@ -74,8 +75,11 @@ fn redirected(location: &str, redirect_uri: &str) -> Verdict {
     }
 }
 
-/// A refusal in JSON, in Authgear's lines, or in a page.
-fn refusal(text: &str) -> Option<Refusal> {
+/// What a firewall says as often as the server does: of these only what is in OAuth's words is the server's.
+const ANYBODYS: [u16; 4] = [401, 403, 407, 429];
+
+/// A refusal in JSON, in Authgear's lines, or in a page; `is_anybodys` is one that may be of something in between.
+fn refusal(text: &str, is_anybodys: bool) -> Option<Refusal> {
     let said = json(text).or_else(|| lines(text)).or_else(|| page(text))?;
     let whole =
         format!("{} {}", said.error, said.description.as_deref().unwrap_or_default()).to_ascii_lowercase();
@@ -89,7 +93,9 @@ fn refusal(text: &str) -> Option<Refusal> {
         "reply url",
     ]) {
         Cause::RedirectUri
-    } else if names(&["client", "unauthorized_client", "application"]) {
+    } else if is_anybodys && !OAUTH.contains(&said.error.as_str()) {
+        return None;
+    } else if names(&CLIENT) {
         Cause::Client
     } else if OAUTH.contains(&said.error.as_str()) {
         Cause::Told
@@ -98,6 +104,19 @@ fn refusal(text: &str) -> Option<Refusal> {
     };
     Some(Refusal { cause, said })
 }
+
+/// How servers say that they know no such client, or do not take it. No single word is enough: pages of anybody's speak of
+/// clients and applications.
+const CLIENT: [&str; 8] = [
+    "client_id",
+    "client id",
+    "invalid_client",
+    "unauthorized_client",
+    "invalid client",
+    "unknown client",
+    "client not found",
+    "client was not found",
+];
 
 /// The words of RFC 6749 §4.1.2.1 and of what builds on it that say that something is wrong with a request.
 const OAUTH: [&str; 11] = [
@@ -230,6 +249,14 @@ mod tests {
             (200, "AADSTS500119", None),
             (200, "<form>redirect_uri invalid_request</form>", None),
             (403, "<h1>Are you a robot?</h1>", None),
+            (400, "<p>Client not found.</p>", Some(Cause::Client)),
+            (401, "<h1>Error 401: invalid_client</h1>The OAuth client was not found.", Some(Cause::Client)),
+            (403, "<h1>Oops!</h1><pre>Callback URL mismatch.</pre>", Some(Cause::RedirectUri)),
+            (403, "<center>403 Forbidden</center><hr>Microsoft-Azure-Application-Gateway/v2", None),
+            (403, r#"{"error":"Forbidden","message":"this client_id may not come here"}"#, None),
+            (407, "<h1>Your client has to sign in to the proxy</h1>", None),
+            (429, r#"{"error":"x_rate_limited","error_description":"client_id"}"#, None),
+            (400, "<h1>The application is being updated for this client</h1>", None),
             (500, authgear, None),
             (400, "", None),
         ] {

@@ -55,7 +55,9 @@ impl Provider {
         let mut scopes = wanted.to_vec();
         let offers = |scope: &str| metadata.scopes.iter().flatten().any(|offered| offered == scope);
         let has = |scopes: &[String], scope: &str| scopes.iter().any(|one| one == scope);
-        if self != Self::Google && offers(OFFLINE_ACCESS) && !has(&scopes, OFFLINE_ACCESS) {
+        // These two give one without; there it would only ask for more, or for what the client may not have.
+        let needs_none = matches!(self, Self::Google | Self::Keycloak);
+        if !needs_none && offers(OFFLINE_ACCESS) && !has(&scopes, OFFLINE_ACCESS) {
             scopes.push(OFFLINE_ACCESS.to_owned());
         }
         let is_openid = offers(OPENID) || self == Self::Authgear;
@@ -171,9 +173,38 @@ mod tests {
             (Provider::Other, "offline_access", &silent, "offline_access"),
             (Provider::Authgear, "offline_access", &silent, "openid offline_access"),
             (Provider::Google, "openid email", &both, "openid email"),
+            (Provider::Keycloak, "openid", &both, "openid"),
+            (Provider::Keycloak, "offline_access", &both, "openid offline_access"),
         ] {
             assert_eq!(provider.scopes(&words(wanted), metadata), words(asked), "{provider:?} {wanted}");
         }
+    }
+
+    #[test]
+    fn a_cure_speaks_of_what_the_providers_page_speaks_of() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/manual/providers");
+        let mut strange = Vec::new();
+        for page in std::fs::read_dir(folder).unwrap() {
+            let page = page.unwrap().path();
+            let provider = match page.file_stem().unwrap().to_str().unwrap() {
+                "auth0" => Provider::Auth0,
+                "authgear" => Provider::Authgear,
+                "entra" => Provider::Entra,
+                "gitlab" => Provider::GitLab,
+                "google" => Provider::Google,
+                "keycloak" => Provider::Keycloak,
+                "okta" => Provider::Okta,
+                other => panic!("no cure is of {other}"),
+            };
+            let text = std::fs::read_to_string(&page).unwrap();
+            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            let cure = provider.cure(&[]);
+            let mut quoted = cure.split(['`', '"']).skip(1).step_by(2);
+            if !quoted.any(|words| text.contains(words)) {
+                strange.push(format!("{}: {cure}", page.display()));
+            }
+        }
+        assert!(strange.is_empty(), "{strange:#?}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What is asked of the authorization server in a sign-in, and what proves afterwards that it was we who asked.
 
+use std::time::Duration;
+
 use http::Uri;
 
 use super::provider::Provider;
@@ -28,6 +30,13 @@ pub(super) struct Attempt {
 pub(super) struct CodeGrant {
     pub(super) code: AuthorizationCode,
     pub(super) redirect_uri: String,
+}
+
+/// What a browser is to open.
+pub(super) struct Address {
+    pub(super) url: String,
+    /// How long it may be opened, where that is less than a person has.
+    pub(super) life: Option<Duration>,
 }
 
 /// How a browser comes to ask what is asked.
@@ -141,23 +150,27 @@ impl CodeGrant {
 
 impl Way<'_> {
     /// The address that a browser is to open; made anew for each, for what was pushed is good once.
-    pub(super) async fn address(&self, redirect_uri: &str, carriage: Carriage) -> Result<String, LoginError> {
+    pub(super) async fn address(
+        &self,
+        redirect_uri: &str,
+        carriage: Carriage,
+    ) -> Result<Address, LoginError> {
         let params = self.login.params;
         let form = self.attempt.parameters(params, redirect_uri);
         let Some(endpoint) = &self.known.metadata.endpoints.authorization else {
             return Err(self.lacks("authorization_endpoint", "with a browser"));
         };
-        let query = match carriage {
-            Carriage::Address => form,
+        let (query, life) = match carriage {
+            Carriage::Address => (form, None),
             Carriage::Pushed => self.pushed(form).await?,
         };
         let text = endpoint.to_string();
         let between = if text.contains('?') { '&' } else { '?' };
-        Ok(format!("{text}{between}{}", *query.encode()))
+        Ok(Address { url: format!("{text}{between}{}", *query.encode()), life })
     }
 
-    /// Pushes a request; what stands for it afterwards.
-    async fn pushed(&self, form: Form) -> Result<Form, LoginError> {
+    /// Pushes a request; what stands for it afterwards, and for how long.
+    async fn pushed(&self, form: Form) -> Result<(Form, Option<Duration>), LoginError> {
         const WHAT: &str = "pushed authorization request endpoint";
         let Some(to) = self.known.metadata.endpoints.pushed_authorization.clone() else {
             return Err(self.lacks("pushed_authorization_request_endpoint", "with a browser"));
@@ -166,12 +179,11 @@ impl Way<'_> {
         let answer = self.login.endpoint.post(&self.known.prepared, question, None).await?;
         let told = self.told(&[]);
         let told = Told { refresh_token: None, others: &told };
-        let request_uri =
-            wire::read_pushed(&answer, told).map_err(|unread| LoginError::unread(WHAT, &unread))?;
+        let pushed = wire::read_pushed(&answer, told).map_err(|unread| LoginError::unread(WHAT, &unread))?;
         let mut form = Form::default();
         form.add("client_id", &self.login.params.client_id);
-        form.add("request_uri", &request_uri);
-        Ok(form)
+        form.add("request_uri", &pushed.request_uri);
+        Ok((form, pushed.life))
     }
 
     /// Whether the server wants requests to be pushed. Where it only offers that, plain ones are as good: PKCE, `state`

@@ -66,6 +66,9 @@ impl Way<'_> {
     ) -> Result<Signed, LoginError> {
         let told = self.told(more);
         let told = Told { refresh_token: None, others: &told };
+        if let Some(answered) = wire::unavailable(answer, told) {
+            return Err(LoginError::unavailable("token endpoint", &answered));
+        }
         if let Some(said) = wire::error_of(answer, told) {
             return Err(match said.error.as_str() {
                 "invalid_grant" => {
@@ -108,20 +111,10 @@ impl Way<'_> {
 }
 
 /// An answer of something that says nothing in OAuth's words.
-pub(super) fn without_a_word(status: StatusCode) -> LoginError {
-    let passes = status.is_server_error()
-        || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY]
-            .contains(&status);
-    let cure = if passes {
-        "Sign in again in a while."
-    } else {
-        "Check `issuer`, or the endpoints that are configured."
-    };
-    let sentence = format!("The token endpoint answered {status}, and the sign-in brought nothing. {cure}");
-    let outcome = if passes { Outcome::Unreachable } else { Outcome::Config };
-    LoginError::new(
-        outcome,
-        if passes { Code::ServerUnavailable } else { Code::TokenEndpointWrong },
-        sentence,
-    )
+fn without_a_word(status: StatusCode) -> LoginError {
+    let sentence = format!(
+        "The token endpoint answered {status}, and the sign-in brought nothing. Check `issuer`, or the endpoints that are \
+         configured."
+    );
+    LoginError::new(Outcome::Config, Code::TokenEndpointWrong, sentence)
 }

@@ -12,15 +12,15 @@ use crate::support::canaries::found;
 use crate::support::in_time;
 use crate::support::process::{Home, Process, told};
 
-const LOOPBACK: &str = "http://127.0.0.1/callback";
+pub(crate) const LOOPBACK: &str = "http://127.0.0.1/callback";
 
 /// Of a strict server with one client that comes back to loopback.
-fn strict(options: impl FnOnce(Options) -> Options) -> AuthorizationServer {
+pub(crate) fn strict(options: impl FnOnce(Options) -> Options) -> AuthorizationServer {
     options(AuthorizationServer::strict()).client(Client::public("app").redirects_to(LOOPBACK)).start()
 }
 
 /// A place whose grant is of client `app` at this server, with these lines more below `[oauth]`.
-fn home(server: &AuthorizationServer, more: &str) -> Home {
+pub(crate) fn home(server: &AuthorizationServer, more: &str) -> Home {
     let home = Home::new();
     home.configure(&format!(
         "listen = \"127.0.0.1:0\"\nupstream = \"http://127.0.0.1:9\"\n\n\
@@ -31,7 +31,7 @@ fn home(server: &AuthorizationServer, more: &str) -> Home {
     home
 }
 
-fn login(home: &Home, arguments: &[&str]) -> Process {
+pub(crate) fn login(home: &Home, arguments: &[&str]) -> Process {
     Process::spawn(home.bearerd().args(["-vvv", "login"]).args(arguments))
 }
 
@@ -169,7 +169,7 @@ async fn without_a_refresh_token_what_rested_stays() {
 }
 
 /// Puts a record where the grant's rests.
-fn rest(home: &Home, record: &str) {
+pub(crate) fn rest(home: &Home, record: &str) {
     use std::os::unix::fs::PermissionsExt as _;
     let path = home.write("state.json", record);
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -191,7 +191,7 @@ async fn what_cannot_be_stored_is_told_on_the_page_too() {
     assert_eq!(program.wait().await.code(), Some(78));
 }
 
-fn resting(server: &AuthorizationServer, token: &str) -> String {
+pub(crate) fn resting(server: &AuthorizationServer, token: &str) -> String {
     serde_json::json!({
         "version": 1, "lineage": "line", "generation": 7, "issuer": server.issuer(), "client_id": "app",
         "refresh_token": token, "seeds": [],
@@ -238,7 +238,7 @@ async fn a_seed_for_another_machine_goes_to_standard_output_and_nowhere_else() {
         let token = match form {
             "kubernetes-secret" => {
                 assert!(
-                    out.starts_with("apiVersion: v1\nkind: Secret\nmetadata:\n  name: bearerd-seed\n"),
+                    out.starts_with("apiVersion: v1\nkind: Secret\nmetadata:\n  name: \"bearerd-seed\"\n"),
                     "{out}"
                 );
                 let data = out.lines().find_map(|line| line.strip_prefix("  refresh_token: ")).unwrap();
@@ -267,7 +267,7 @@ fn what_a_sign_in_could_not_be_kept_for_is_refused_before_anybody_signs_in() {
         oauth("").replace("[oauth]", &format!("[grant.{name}]")) + &route
     };
     let file = "[store]\npath = \"@HOME@/state.json\"\n";
-    let rows: [(&str, String, &[&str], i32, &str); 9] = [
+    let rows: [(&str, String, &[&str], i32, &str); 12] = [
         ("a store in memory", oauth("") + "[store]\nkind = \"memory\"\n", &[], 78, "--emit"),
         (
             "another flow",
@@ -307,6 +307,21 @@ fn what_a_sign_in_could_not_be_kept_for_is_refused_before_anybody_signs_in() {
             2,
             "small letters",
         ),
+        (
+            "a namespace of two labels",
+            oauth("") + file,
+            &["--emit", "kubernetes-secret", "--namespace", "a.b"],
+            2,
+            "63 of them",
+        ),
+        (
+            "variables of a grant with a name",
+            grant("crm") + file,
+            &["crm", "--emit", "env"],
+            2,
+            "--emit json",
+        ),
+        ("no way round", oauth("") + file, &["--emit", "env", "--print", "--timeout", "0s"], 2, "1s to 24h"),
     ];
     for (what, text, arguments, exit, words) in rows {
         let home = Home::new();

@@ -8,6 +8,7 @@ use crate::support::authorization_server::{
 };
 use crate::support::browser::{self, Callback};
 use crate::support::process::{Home, Process};
+use crate::support::{in_time, in_time_or};
 
 /// A redirect URI at any port of loopback.
 const LOOPBACK: &str = "http://127.0.0.1/callback";
@@ -18,6 +19,20 @@ struct SignIn {
     server: AuthorizationServer,
     home: Home,
     program: Process,
+}
+
+/// What a program has said, once these words are in it.
+pub(crate) async fn in_log(program: &Process, words: &str) -> String {
+    let seen = async {
+        loop {
+            let said = program.log().join("\n");
+            if said.contains(words) {
+                return said;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    in_time_or(|| format!("{words} in {:#?}", program.log()), seen).await
 }
 
 /// How it ended: exit code, what was printed, and whether anything was saved.
@@ -200,6 +215,37 @@ async fn without_a_refresh_token_what_to_change_is_said() {
 }
 
 #[tokio::test]
+async fn at_authgear_its_own_settings_are_named() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let uri = format!("http://127.0.0.1:{port}/callback");
+    let server = AuthorizationServer::authgear().never_offline();
+    let server = server.client(Client::public("app").redirects_to(&uri)).start();
+    let mut sign_in = SignIn::begin_at(server, &["--no-browser", "--redirect-port", &port.to_string()]);
+    sign_in.callback().await.get().await;
+    let page = bearerd::manual::codes::page("no_refresh_token").unwrap();
+    let shown = page.split("$ bearerd login\n").nth(1).unwrap().split("```").next().unwrap();
+    let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    sign_in.ends_refused(&["(no_refresh_token)", "At Authgear", &shown]).await;
+}
+
+#[tokio::test]
+async fn what_passes_at_the_server_is_no_fault_of_the_configuration() {
+    for fault in [Fault::TooManyRequests(None), Fault::Unavailable(None), Fault::ErrorAsObject] {
+        let mut sign_in = SignIn::in_browser(AuthorizationServer::strict());
+        let callback = sign_in.callback().await;
+        sign_in.server.fault_once(fault, Phase::BeforeProcessing);
+        callback.get().await;
+        sign_in.ends_with(69, &["(server_unavailable)", "in a while"]).await;
+    }
+    for (endpoint, way) in [(Endpoint::Pushed, "--no-browser"), (Endpoint::Device, "--device")] {
+        let server = AuthorizationServer::strict().demands_par();
+        let server = server.client(Client::public("app").redirects_to(LOOPBACK)).start();
+        server.fault_at(endpoint, Fault::Unavailable(None));
+        SignIn::begin_at(server, &[way]).ends_with(69, &["(server_unavailable)", "503"]).await;
+    }
+}
+
+#[tokio::test]
 async fn consent_is_asked_for_where_offline_access_needs_it() {
     let mut sign_in = SignIn::in_browser(AuthorizationServer::strict().wants_consent());
     assert_eq!(sign_in.callback().await.get().await.status(), 200);
@@ -210,11 +256,36 @@ async fn consent_is_asked_for_where_offline_access_needs_it() {
 async fn a_pushed_request_is_pushed_again_for_the_browser() {
     let mut sign_in = SignIn::in_browser(AuthorizationServer::strict().demands_par());
     let url = browser::printed_url(&sign_in.program, &sign_in.server).await;
+    let said = in_log(&sign_in.program, "It can be opened for 60s").await;
+    assert!(!said.contains("has lapsed"), "{said}");
     assert!(
         browser::asked(&url, "request_uri").is_some() && browser::asked(&url, "state").is_none(),
         "{url}"
     );
     assert_eq!(browser::open(&url).await.callback().get().await.status(), 200);
+    sign_in.ends_signed_in().await;
+}
+
+#[tokio::test]
+async fn a_pushed_request_that_lapses_is_pushed_again_for_whoever_comes_later() {
+    let server = AuthorizationServer::strict().demands_par().pushed_life(Duration::from_secs(1));
+    let mut sign_in = SignIn::in_browser(server);
+    let first = browser::printed_url(&sign_in.program, &sign_in.server).await;
+    in_log(&sign_in.program, "has lapsed").await;
+    let start = format!("{}?", sign_in.server.authorization_endpoint());
+    let second = async {
+        loop {
+            let said = sign_in.program.log().join("\n");
+            let last =
+                said.rfind(&start).and_then(|at| said[at..].split_whitespace().next().map(str::to_owned));
+            if let Some(url) = last.filter(|url| *url != first) {
+                return url;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let second = in_time("another address", second).await;
+    assert_eq!(browser::open(&second).await.callback().get().await.status(), 200);
     sign_in.ends_signed_in().await;
 }
 
@@ -297,4 +368,22 @@ async fn a_device_that_is_denied_or_too_late_is_told_so() {
     let late = late.client(Client::public("app")).start();
     late.person(Person::Reads);
     SignIn::begin_at(late, &["--device"]).ends_refused(&["sign_in_timed_out"]).await;
+}
+
+#[tokio::test]
+async fn a_device_that_cannot_ask_says_so_once_and_does_not_blame_the_person() {
+    for (fault, words) in
+        [(Fault::Reset, "(server_unreachable)"), (Fault::Unavailable(None), "(server_unavailable)")]
+    {
+        for arguments in [&["--device"][..], &["--device", "--timeout", "4s"]] {
+            let life = if arguments.len() > 1 { LONG } else { Duration::from_secs(4) };
+            let server = AuthorizationServer::strict().device(life, Duration::from_secs(1));
+            let server = server.client(Client::public("app")).start();
+            server.fault(fault, Phase::BeforeProcessing);
+            let mut sign_in = SignIn::begin_at(server, arguments);
+            sign_in.ends_with(69, &[words]).await;
+            let said = sign_in.program.log().join("\n");
+            assert_eq!(said.matches("could not be asked just now").count(), 1, "{said}");
+        }
+    }
 }

@@ -262,7 +262,10 @@ impl Context<'_> {
                 None if self.runs_elsewhere => return Some(Secret::File(name.into())),
                 None => {
                     let title = format!("`{key}` is a credential, and $CREDENTIALS_DIRECTORY is not set");
-                    let help = format!("write LoadCredential={name}:/path in the unit; systemd then sets it");
+                    let help = format!(
+                        "write LoadCredential={name}:/path in the unit, which alone has it then; a sign-in beside the service is run \
+                         by systemd-run with the same setting (`bearerd explain secret_unset`)"
+                    );
                     self.report.error(Problem::new(Code::SecretUnset, place, title).help(help));
                     return None;
                 }

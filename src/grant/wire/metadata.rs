@@ -29,12 +29,8 @@ pub struct Metadata {
     pub requires_pushed_requests: bool,
     /// Whether authorization answers name their issuer (RFC 9207 §3).
     pub answers_name_issuer: bool,
-    /// How challenges of RFC 7636 may be made; `None` when the document is silent.
-    pub challenge_methods: Option<Vec<String>>,
     /// Which scopes there are; `None` when the document is silent.
     pub scopes: Option<Vec<String>>,
-    /// Which grant types there are; `None` when the document is silent.
-    pub grant_types: Option<Vec<String>>,
 }
 
 /// A server's endpoints beside the token endpoint, as far as they are known and secrets may be sent there.
@@ -102,9 +98,7 @@ impl Metadata {
             mtls_endpoints: Endpoints::default(),
             requires_pushed_requests: false,
             answers_name_issuer: false,
-            challenge_methods: None,
             scopes: None,
-            grant_types: None,
         }
     }
 }
@@ -135,11 +129,9 @@ pub fn read_metadata(issuer: &str, body: &[u8]) -> Result<Metadata, RefreshError
             ),
         ));
     }
-    let endpoint = members.text("token_endpoint").unwrap_or_default();
-    let token_endpoint = endpoint.parse::<Uri>().ok().filter(is_trustworthy).ok_or_else(|| {
+    let token_endpoint = members.get("token_endpoint").and_then(uri).ok_or_else(|| {
         wrong(format!("The metadata of {issuer} name no token endpoint that is https (or on loopback)."))
     })?;
-    let uri = |url: &Value| url.as_str()?.parse::<Uri>().ok().filter(is_trustworthy);
     let alias = |name: &str| uri(members.get("mtls_endpoint_aliases")?.get(name)?);
     let says = |name: &str| members.get(name) == Some(&Value::Bool(true));
     let names = |member: &str| match members.get(member) {
@@ -160,10 +152,14 @@ pub fn read_metadata(issuer: &str, body: &[u8]) -> Result<Metadata, RefreshError
         mtls_endpoints: Endpoints { authorization: None, ..Endpoints::found(alias) },
         requires_pushed_requests: says("require_pushed_authorization_requests"),
         answers_name_issuer: says("authorization_response_iss_parameter_supported"),
-        challenge_methods: names("code_challenge_methods_supported"),
         scopes: names("scopes_supported"),
-        grant_types: names("grant_types_supported"),
     })
+}
+
+/// An endpoint. Some are shown to people, and `Uri` takes bytes that steer a terminal or turn around how a line reads.
+fn uri(url: &Value) -> Option<Uri> {
+    let text = url.as_str().filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()))?;
+    text.parse().ok().filter(is_trustworthy)
 }
 
 /// Whether secrets may be sent there: https, or plain on loopback.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::Uri;
+use http::{StatusCode, Uri};
 use serde_json::Value;
 
 use super::life::{Life, life};
@@ -45,8 +45,39 @@ pub fn error_of(answer: &Answer, told: Told<'_>) -> Option<ServerError> {
 pub enum Unread {
     /// The server said why.
     Refused(ServerError),
+    /// The server could not do it just now, whatever it says beside: asked later, it may.
+    Unavailable(String),
     /// It cannot be used; says why, as the end of a sentence.
     Unusable(String),
+}
+
+/// Whether a status is of what passes by itself: such an answer is no verdict, whatever its body says.
+#[must_use]
+pub fn is_passing(status: StatusCode) -> bool {
+    let also = [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY];
+    status.is_server_error() || also.contains(&status)
+}
+
+/// What a server answered that could not do it just now, for the middle of a sentence; `None` when it could.
+#[must_use]
+pub fn unavailable(answer: &Answer, told: Told<'_>) -> Option<String> {
+    let said = error_of(answer, told);
+    let says = |said: &ServerError| format!(" and says {said}");
+    let status = answer.status;
+    // A person's word, or the end of their time, is one with any status.
+    let is_decided = |said: &ServerError| {
+        ["authorization_pending", "slow_down", "access_denied", "expired_token"]
+            .contains(&said.error.as_str())
+    };
+    let passes = |said: &ServerError| {
+        ["server_error", "temporarily_unavailable", "x_rate_limited"].contains(&said.error.as_str())
+    };
+    match &said {
+        Some(said) if is_decided(said) => None,
+        Some(said) if is_passing(status) || passes(said) => Some(format!("answered {status}{}", says(said))),
+        None if is_passing(status) => Some(format!("answered {status}")),
+        _ => None,
+    }
 }
 
 /// What a device shows to a person, and asks with meanwhile (RFC 8628 §3.2).
@@ -111,18 +142,35 @@ pub fn read_device(answer: &Answer, told: Told<'_>) -> Result<DeviceGrant, Unrea
 /// The longest address that a person is shown.
 const LONGEST: usize = 2048;
 
-/// Reads the answer of a pushed authorization request endpoint (RFC 9126 §2.2): what stands for the request.
+/// What stands for a request that was pushed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pushed {
+    /// What the browser names.
+    pub request_uri: String,
+    /// How long it may, where the server says so, as it has to.
+    pub life: Option<Duration>,
+}
+
+/// Reads the answer of a pushed authorization request endpoint (RFC 9126 §2.2).
 ///
 /// # Errors
 /// When it brought nothing.
-pub fn read_pushed(answer: &Answer, told: Told<'_>) -> Result<String, Unread> {
+pub fn read_pushed(answer: &Answer, told: Told<'_>) -> Result<Pushed, Unread> {
     let members = members_of(answer, told)?;
     let request_uri = members.text("request_uri").filter(|uri| !uri.is_empty() && uri.len() <= LONGEST);
-    request_uri.ok_or_else(|| Unread::Unusable("it holds no `request_uri`".to_owned()))
+    let life = match life(members.get("expires_in")) {
+        Life::Seconds(life) => Some(life),
+        Life::Unknown | Life::None => None,
+    };
+    let pushed = request_uri.map(|request_uri| Pushed { request_uri, life });
+    pushed.ok_or_else(|| Unread::Unusable("it holds no `request_uri`".to_owned()))
 }
 
 /// The members of a good answer.
 fn members_of(answer: &Answer, told: Told<'_>) -> Result<Members, Unread> {
+    if let Some(what) = unavailable(answer, told) {
+        return Err(Unread::Unavailable(what));
+    }
     if let Some(error) = error_of(answer, told) {
         return Err(Unread::Refused(error));
     }
@@ -191,7 +239,7 @@ fn claims(token: &str) -> Option<serde_json::Map<String, Value>> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, StatusCode};
+    use http::HeaderMap;
     use proptest::prelude::*;
 
     use super::*;
@@ -243,9 +291,38 @@ mod tests {
         let body = br#"{"error":"invalid_client","error_description":"not canary"}"#;
         let Err(Unread::Refused(error)) = read_pushed(&answer(401, body), told) else { panic!() };
         assert_eq!(error.to_string(), "`invalid_client` (not [client secret])");
-        assert_eq!(read_pushed(&answer(201, br#"{"request_uri":"urn:x"}"#), told).unwrap(), "urn:x");
+        let pushed = |life| Pushed { request_uri: "urn:x".to_owned(), life };
+        let body = br#"{"request_uri":"urn:x","expires_in":60}"#;
+        assert_eq!(read_pushed(&answer(201, body), told), Ok(pushed(Some(Duration::from_secs(60)))));
+        assert_eq!(read_pushed(&answer(201, br#"{"request_uri":"urn:x"}"#), told), Ok(pushed(None)));
         assert!(matches!(read_pushed(&answer(201, b"{}"), told), Err(Unread::Unusable(_))));
-        assert!(matches!(read_pushed(&answer(502, b"<html>"), told), Err(Unread::Unusable(_))));
+        assert!(matches!(read_pushed(&answer(302, b"<html>"), told), Err(Unread::Unusable(_))));
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_no_verdict_whatever_it_says() {
+        for (status, body, passes) in [
+            (503, r#"{"status":503,"error":"Service Unavailable"}"#, true),
+            (502, "<html>", true),
+            (429, r#"{"error":"x_rate_limited"}"#, true),
+            (429, "", true),
+            (408, r#"{"error":"invalid_client"}"#, true),
+            (425, "", true),
+            (400, r#"{"error":"temporarily_unavailable"}"#, true),
+            (400, r#"{"error":"server_error"}"#, true),
+            (500, r#"{"error":"access_denied"}"#, false),
+            (429, r#"{"error":"slow_down"}"#, false),
+            (503, r#"{"error":"authorization_pending"}"#, false),
+            (503, r#"{"error":"expired_token"}"#, false),
+            (400, r#"{"error":"invalid_client"}"#, false),
+            (404, "", false),
+            (200, "{}", false),
+        ] {
+            let answer = answer(status, body.as_bytes());
+            assert_eq!(unavailable(&answer, Told::default()).is_some(), passes, "{status} {body}");
+            let read = read_device(&answer, Told::default());
+            assert_eq!(matches!(read, Err(Unread::Unavailable(_))), passes, "{status} {body}");
+        }
     }
 
     fn verified(claims: &str) -> Result<(), &'static str> {
@@ -288,9 +365,11 @@ mod tests {
             let answer = answer(status, &body);
             let shown = [read_device(&answer, Told::default()).err(), read_pushed(&answer, Told::default()).err()];
             for unread in shown.into_iter().flatten() {
-                if let Unread::Refused(error) = unread {
-                    prop_assert!(!error.to_string().contains(char::is_control));
-                }
+                let shown = match unread {
+                    Unread::Refused(error) => error.to_string(),
+                    Unread::Unavailable(text) | Unread::Unusable(text) => text,
+                };
+                prop_assert!(!shown.contains(char::is_control));
             }
             let expected = Expected { issuer: None, client_id: "app", nonce: None };
             let _ = (verify_id_token(&answer, expected), scopes_of(&answer));

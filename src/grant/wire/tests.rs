@@ -379,7 +379,7 @@ fn metadata_tell_where_people_sign_in_and_what_does_not_deserve_trust_is_left_ou
         "mtls_endpoint_aliases":{"authorization_endpoint":"https://tls.example/authorize",
             "pushed_authorization_request_endpoint":"https://tls.example/par"},
         "require_pushed_authorization_requests":true,"authorization_response_iss_parameter_supported":"yes",
-        "code_challenge_methods_supported":["S256",7],"scopes_supported":"openid"}"#;
+        "scopes_supported":"openid"}"#;
     let metadata = read_metadata("https://id.example", body.as_bytes()).unwrap();
     let uri = |text: &'static str| Some(http::Uri::from_static(text));
     let endpoints = Endpoints {
@@ -391,8 +391,22 @@ fn metadata_tell_where_people_sign_in_and_what_does_not_deserve_trust_is_left_ou
     let aliases = Endpoints { pushed_authorization: uri("https://tls.example/par"), ..Endpoints::default() };
     assert_eq!(metadata.mtls_endpoints, aliases, "a browser shows no certificate of ours");
     assert!(metadata.requires_pushed_requests && !metadata.answers_name_issuer);
-    assert_eq!(metadata.challenge_methods, Some(vec!["S256".to_owned()]));
-    assert_eq!((metadata.scopes, metadata.grant_types), (None, None));
+    assert_eq!(metadata.scopes, None);
+}
+
+#[test]
+fn an_endpoint_that_would_steer_a_terminal_or_turn_a_line_around_is_none() {
+    for odd in ["\u{9b}2J", "\u{202e}", "\u{1b}[2J", "é", " "] {
+        let body = serde_json::json!({
+            "issuer": "https://id.example", "token_endpoint": "https://id.example/token",
+            "authorization_endpoint": format!("https://id.example/{odd}authorize"),
+            "mtls_endpoint_aliases": { "token_endpoint": format!("https://id.example/{odd}token") },
+        });
+        let metadata = read_metadata("https://id.example", body.to_string().as_bytes()).unwrap();
+        assert_eq!((metadata.endpoints.authorization, metadata.mtls_token_endpoint), (None, None), "{odd:?}");
+        let body = body.to_string().replace("example/token", &format!("example/{odd}token"));
+        assert!(read_metadata("https://id.example", body.as_bytes()).is_err(), "{odd:?}");
+    }
 }
 
 #[test]

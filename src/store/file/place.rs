@@ -47,6 +47,8 @@ impl Place {
             Some(parent) if parent != Path::new("") => parent.to_owned(),
             _ => PathBuf::from("."),
         };
+        // Whoever runs elsewhere names it in the same way.
+        let folder = std::path::absolute(&folder).unwrap_or(folder);
         let file = match grant.as_str() {
             GrantName::DEFAULT => name.to_owned(),
             grant if is_plain(grant) => beside(name, grant),

@@ -4,12 +4,14 @@
 //
 // STEPS is a JSON list: ["type", "Name", "alice"] into the field of that label or placeholder, ["press", "Sign in"] the
 // button of that name, ["see", "Go back"] waits for a text, ["goto", URL] goes elsewhere, ["rewrite", "state", "other"]
-// has another value of a parameter arrive at /callback. FOLDER gets seen.json (`url`, `title`, `text`,
-// `status`, and `error` with the step that failed) and seen.png, a screenshot.
+// has another value of a parameter arrive at /callback, ["audit"] waits for the page that bearerd ends on and has axe look at
+// it, light and dark. FOLDER gets seen.json (`url`, `title`, `text`,
+// `status`, `audits`, and `error` with the step that failed) and seen.png, a screenshot.
 
 import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
+import AxeBuilder from '@axe-core/playwright';
 import { chromium } from 'playwright-core';
 
 const [executablePath, folder, script, start] = process.argv.slice(2);
@@ -17,7 +19,8 @@ const PATIENCE = 60_000; // ms that a slow machine may take for anything
 
 // Without a sandbox, because the tests run as root in containers; nothing but loopback is visited.
 const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--no-proxy-server'] });
-const page = await browser.newPage({ viewport: { width: 900, height: 700 } });
+const context = await browser.newContext({ viewport: { width: 900, height: 700 } });
+const page = await context.newPage();
 page.setDefaultTimeout(PATIENCE);
 
 let status = null;
@@ -26,6 +29,7 @@ page.on('response', (response) => {
   if (response.request().isNavigationRequest() && response.status() >= 400) status = response.status();
 });
 
+const seen = {};
 const verbs = {
   goto: (url) => page.goto(url),
   press: async (name) => {
@@ -33,6 +37,16 @@ const verbs = {
     await page.waitForLoadState();
   },
   type: (label, text) => page.getByLabel(label).or(page.getByPlaceholder(label)).first().fill(text),
+  audit: async () => {
+    await page.waitForURL(/^http:\/\/127\.0\.0\.1:\d+\/callback\/done$/);
+    seen.audits = [];
+    for (const colorScheme of ['light', 'dark']) {
+      await page.emulateMedia({ colorScheme });
+      const { violations, passes } = await new AxeBuilder({ page }).analyze();
+      const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.failureSummary).join(' | ')}`);
+      seen.audits.push({ colorScheme, violations: found, passes: passes.length });
+    }
+  },
   see: (text) => page.getByText(text).first().waitFor(),
   rewrite: async (name, value) => {
     // Below the page's own routes, which redirects do not pass.
@@ -46,7 +60,6 @@ const verbs = {
   },
 };
 
-const seen = {};
 let at = ['goto', start];
 try {
   const steps = JSON.parse(script);

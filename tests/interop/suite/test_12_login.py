@@ -56,7 +56,7 @@ class SigningIn(Peers):
         self.addCleanup(person.leaves)
         return person
 
-    def environment(self, person=None):
+    def environment(self, person=None, **more):
         """A person's, at a machine without a desktop; `$BROWSER` is the person's, if there is one."""
         env = {
             "HOME": str(self.home),
@@ -64,11 +64,11 @@ class SigningIn(Peers):
             "PATH": f"{self.home / 'bin'}:{os.environ['PATH']}",
             "STATE_DIRECTORY": str(self.home / "state"),  # root's own would be the machine's
         }
-        return env | ({"BROWSER": str(person.program())} if person else {})
+        return env | ({"BROWSER": str(person.program())} if person else {}) | more
 
-    def terminal(self, person=None):
+    def terminal(self, person=None, **more):
         """A terminal in the folder, whose story is kept under the test's name."""
-        terminal = Terminal(self.folder, self.environment(person))
+        terminal = Terminal(self.folder, self.environment(person, **more))
         self.terminals += 1
         name = self.id().rpartition(".")[2] + (f"-{self.terminals}" if self.terminals > 1 else "")
         self.addCleanup(terminal.closes, name)
@@ -97,6 +97,12 @@ class SigningIn(Peers):
     def grants(self):
         """How many sign-ins the server has seen to their end."""
         return len(self.server.report()["signIns"])
+
+    def assert_is_accessible(self, seen):
+        self.assertEqual([look["colorScheme"] for look in seen["audits"]], ["light", "dark"])
+        for look in seen["audits"]:
+            self.assertEqual(look["violations"], [], look["colorScheme"])
+            self.assertGreater(look["passes"], 10, "axe has looked")
 
     def assert_says(self, said, pattern):
         self.assertRegex(" ".join(said.split()), pattern)
@@ -141,12 +147,13 @@ class FromNothing(SigningIn):
             return None
 
     def test_by_browser(self):
-        person = self.person(*SIGNS_IN)
+        person = self.person(*SIGNS_IN, ["audit"])
         terminal = self.terminal(person)
         self.begin(terminal, issuer=self.server.issuer, client_id="cli")
         code, said = terminal.runs("bearerd login")
         self.assertEqual(code, 0, said)
         seen = person.seen()
+        self.assert_is_accessible(seen)
         self.assertEqual(seen["status"], 200, seen)
         self.assertTrue(seen["url"].startswith("http://127.0.0.1:"), seen)
         self.assert_says(seen["title"], "Signed in")
@@ -157,6 +164,7 @@ class FromNothing(SigningIn):
         self.begin(terminal, issuer=self.server.issuer, client_id="cli")
         terminal.types("bearerd login --device")
         url, code = self.device(terminal)
+        terminal.sees(rf"(?s)\b{code}\b.*?[▀▄█]{{20}}")
         phone = self.person(["type", "Enter code", code], ["press", "Continue"], ["press", "Yes"], *SIGNS_IN, ["see", "Go back"])
         phone.goes_to(url)
         code, said = terminal.ends()
@@ -256,13 +264,14 @@ class Endings(SigningIn):
         self.configure()
         for button in ("Deny", "Cancel"):
             with self.subTest(button):
-                person = self.person(["press", button])
+                person = self.person(["press", button], ["audit"])
                 code, said = self.login(person=person)
                 self.assertEqual(code, 77, said)
                 self.assert_says(said, "access_denied|denied")
                 seen = person.seen()
                 self.assertTrue(seen["url"].startswith("http://127.0.0.1:"), seen)
                 self.assert_says(seen["text"], "(?i)not signed in|denied|refused")
+                self.assert_is_accessible(seen)
                 self.assert_nothing_was_kept()
 
     def test_a_device_that_is_denied(self):
@@ -334,6 +343,16 @@ class Clients(SigningIn):
         self.configure("fixed")
         (self.folder / "state.json").unlink()
         self.assert_signs_in("--redirect-port", str(port))
+
+    def test_over_ssh_another_device_signs_in(self):
+        self.configure()
+        terminal = self.terminal(SSH_CONNECTION="192.0.2.1 50000 192.0.2.2 22")
+        terminal.types("bearerd login")
+        self.device(terminal)
+        terminal.sees("this is an SSH session")
+        terminal.sees(r"bearerd login\s+--no-browser")
+        terminal.presses(CTRL_C)
+        self.assertEqual(terminal.ends()[0], 130)
 
     def test_pushed_requests(self):
         self.configure("pushed")

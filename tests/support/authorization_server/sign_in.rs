@@ -92,6 +92,10 @@ pub(super) struct Rules {
     pub(super) says_iss: bool,
     /// ID tokens hold another nonce than the one that was asked for.
     pub(super) wrong_nonce: bool,
+    /// Nobody may begin with a device.
+    pub(super) refuses_devices: bool,
+    /// How long a pushed request may be opened; whole seconds.
+    pub(super) pushed_life: Duration,
     /// How long a device may wait for its person.
     pub(super) device_life: Duration,
     /// How long a device has to wait between two questions; whole seconds.
@@ -107,6 +111,8 @@ impl Default for Rules {
             wants_consent: false,
             says_iss: true,
             wrong_nonce: false,
+            refuses_devices: false,
+            pushed_life: Duration::from_secs(60),
             device_life: Duration::from_secs(600),
             device_interval: Duration::from_secs(1),
         }
@@ -149,6 +155,18 @@ impl Options {
     /// ID tokens hold another nonce than the one that was asked for.
     pub(crate) fn wrong_nonce(mut self) -> Self {
         self.sign_in.wrong_nonce = true;
+        self
+    }
+
+    /// Strict: no client may begin with a device, whatever the metadata say.
+    pub(crate) fn refuses_devices(mut self) -> Self {
+        self.sign_in.refuses_devices = true;
+        self
+    }
+
+    /// Strict: how long a pushed request may be opened; whole seconds.
+    pub(crate) fn pushed_life(mut self, life: Duration) -> Self {
+        self.sign_in.pushed_life = life;
         self
     }
 

@@ -2,7 +2,6 @@
 //! and redirect URIs to the letter but for the port of loopback (RFC 8252 §7.3).
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use bearerd::clock::Moment;
 use serde_json::json;
@@ -26,9 +25,6 @@ pub(super) const SIGN_IN: &str = "/sign_in";
 pub(super) const SCOPES: [&str; 5] = ["openid", "offline_access", "profile", "read", "write"];
 
 const REQUEST_URI: &str = "urn:ietf:params:oauth:request_uri:";
-/// How long a pushed request waits for its browser.
-const PUSHED_LIFE: Duration = Duration::from_secs(60);
-
 /// Who is signing in in a browser.
 #[derive(Debug, Default)]
 pub(in super::super) struct Authorizations {
@@ -136,7 +132,10 @@ fn accepted(shared: &Shared, request: &Request<'_>) -> Result<Answer, Denied> {
     let uri = format!("{REQUEST_URI}{}", random::alphanumeric(32));
     let pushed = Pushed { at: now(), parameters };
     shared.change(|state| state.sign_ins.pushed.insert(uri.clone(), pushed));
-    Ok(json_answer(201, &json!({ "request_uri": uri, "expires_in": PUSHED_LIFE.as_secs() })))
+    Ok(json_answer(
+        201,
+        &json!({ "request_uri": uri, "expires_in": shared.options.sign_in.pushed_life.as_secs() }),
+    ))
 }
 
 /// The parameters, out of what was pushed where they were; that is good once (RFC 9126 §4), and for its client alone.
@@ -144,7 +143,7 @@ fn unfolded(shared: &Shared, given: &Parameters) -> Result<(Parameters, bool), &
     let Some(uri) = parameter(given, "request_uri") else { return Ok((given.clone(), false)) };
     let pushed = shared.change(|state| state.sign_ins.pushed.remove(uri));
     let pushed = pushed.ok_or("request_uri is not known, or was used before")?;
-    if pushed.at.plus(PUSHED_LIFE).has_come(now()) {
+    if pushed.at.plus(shared.options.sign_in.pushed_life).has_come(now()) {
         return Err("request_uri has expired");
     }
     if parameter(given, "client_id") != parameter(&pushed.parameters, "client_id") {

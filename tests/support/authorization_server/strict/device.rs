@@ -51,6 +51,9 @@ pub(super) fn begin(shared: &Shared, request: &Request<'_>) -> Answer {
 fn begun(shared: &Shared, request: &Request<'_>) -> Result<Answer, Denied> {
     let form = form(request)?;
     let client = authenticate(shared, request, &form)?;
+    if shared.options.sign_in.refuses_devices {
+        return Err((400, "unauthorized_client", "not with a device"));
+    }
     let scopes: Vec<String> =
         parameter(&form, "scope").unwrap_or("read").split(' ').map(str::to_owned).collect();
     if scopes.iter().any(|scope| !SCOPES.contains(&scope.as_str())) {
