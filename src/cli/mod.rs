@@ -144,7 +144,7 @@ enum Exit {
     SignInRequired = 77,
     /// Bad configuration, or an unusable store.
     Config = 78,
-    /// A person ended a sign-in.
+    /// A person ended a sign-in, or the wait for a refresh.
     Cancelled = 130,
 }
 
@@ -168,7 +168,7 @@ pub const EXITS: &[(u8, &str)] = &[
     (Exit::Unreachable as u8, "No bearerd answers, or a server cannot be reached."),
     (Exit::SignInRequired as u8, "A person has to sign in."),
     (Exit::Config as u8, "The configuration is bad, or the store cannot be used."),
-    (Exit::Cancelled as u8, "A sign-in was cancelled."),
+    (Exit::Cancelled as u8, "A sign-in, or the wait for a refresh, was cancelled."),
 ];
 
 /// Why a command did not succeed.
