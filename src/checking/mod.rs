@@ -145,6 +145,15 @@ impl Findings {
 
     fn add(
         &mut self,
+    /// Takes what was found of something that is not needed: nothing there is worse than a warning.
+    fn take_as_optional(&mut self, found: Self) {
+        let warned = |finding: Finding| match finding.verdict {
+            Verdict::Bad(_) => Finding { verdict: Verdict::Warning, ..finding },
+            _ => finding,
+        };
+        self.0.extend(found.0.into_iter().map(warned));
+    }
+
         check: &'static str,
         verdict: Verdict,
         code: Option<&'static str>,
