@@ -27,7 +27,7 @@ pub(super) fn check(common: &Common, arguments: Arguments) -> Result<Exit, Failu
     let loaded = common.load(flags)?;
     complain(&loaded.render_warnings(common.is_coloured()));
     if !common.quiet && !json {
-        say(&loaded.summary());
+        say(&loaded.summary())?;
     }
     if !online {
         return Ok(Exit::Success);
@@ -35,11 +35,12 @@ pub(super) fn check(common: &Common, arguments: Arguments) -> Result<Exit, Failu
     run::forbid_core_dumps();
     let findings = look(&loaded.config)?;
     if json {
-        say(&format!("{:#}", in_json(&findings)));
+        say(&format!("{:#}", in_json(&findings)))?;
     } else {
         let coloured = common.is_coloured_on(&stdout());
-        let shown = findings.iter().filter(|finding| !common.quiet || finding.verdict != Verdict::Good);
-        shown.for_each(|finding| say(&line(finding, coloured)));
+        for finding in findings.iter().filter(|finding| !common.quiet || finding.verdict != Verdict::Good) {
+            say(&line(finding, coloured))?;
+        }
     }
     Ok(exit(&findings))
 }

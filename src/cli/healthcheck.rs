@@ -27,7 +27,7 @@ fn healthy(common: &Common, arguments: Arguments) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Failure, format!("error: {path}: {}", body.trim_end())));
     }
     if !common.quiet {
-        say(&body);
+        say(&body)?;
     }
     Ok(Exit::Success)
 }

@@ -305,9 +305,15 @@ fn span(text: &str) -> Result<Duration, String> {
     Duration::try_from(span).map_err(|_| not.to_owned())
 }
 
-/// Prints the answer. A reader that has gone away (`bearerd status | head -1`) is no failure.
-fn say(text: &str) {
-    let _reader_gone = writeln!(std::io::stdout(), "{}", text.trim_end());
+/// Prints the answer. A reader that has gone away (`bearerd status | head -1`) is no failure; one that did not get it is.
+fn say(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout();
+    match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Failure, format!("the answer could not be written: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Prints what was done, where the answer proper may go to a program.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::daemon::{self, grants, problem, text, until};
+use super::daemon::{self, grants, plain, problem, text, until};
 use super::grants::{Grant, load_tls, named, unusable_store, wait_for};
 use super::{Common, Exit, Failure, run, say, span};
 use crate::admin;
@@ -62,12 +62,11 @@ pub(super) fn refresh(common: &Common, arguments: Arguments) -> Result<Exit, Fai
         }
         asked => asked?,
     };
-    told(&name, &ended).map(|told| {
-        if !common.quiet {
-            say(&told);
-        }
-        Exit::Success
-    })
+    let told = told(&name, &ended)?;
+    if !common.quiet {
+        say(&told)?;
+    }
+    Ok(Exit::Success)
 }
 
 fn by_the_running_one(config: &Config, name: &str, max: Duration) -> Result<Ended, Failure> {
@@ -131,7 +130,7 @@ impl Ended {
         let left = until(grant, "expires", &Clock::System.now().rfc3339());
         Self {
             outcome: text(&attempt, "outcome").to_owned(),
-            state: text(grant, "state").to_owned(),
+            state: plain(text(grant, "state")),
             problem: problem(&attempt).or_else(|| problem(grant)),
             left: left.filter(|left| !left.is_zero()),
         }

@@ -61,7 +61,7 @@ pub(super) fn status(common: &Common, arguments: Arguments) -> Result<Exit, Fail
         wait_for(view.watch())?
     } else {
         let look = view.look()?;
-        say(&look.shown);
+        say(&look.shown)?;
         look.exit
     };
     Ok(if exit_code { exit } else { Exit::Success })

@@ -27,7 +27,7 @@ pub(super) fn wait(common: &Common, arguments: Arguments) -> Result<Exit, Failur
         let answered = ask_health(&config, "/readyz");
         if let Ok((200, body)) = &answered {
             if !common.quiet {
-                say(body);
+                say(body)?;
             }
             return Ok(Exit::Success);
         }
