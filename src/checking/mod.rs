@@ -94,6 +94,8 @@ pub enum Beside {
     Runs(Vec<(String, String)>),
     /// Nobody answers, or somebody else does.
     Not(String),
+    /// It runs, or may, and does not say where it listens; why.
+    Unseen(String),
 }
 
 /// Everything that was found, in the order in which requests depend on it.
@@ -143,8 +145,6 @@ impl Findings {
         self.bad(check, blame, error.code.word(), error.sentence.clone());
     }
 
-    fn add(
-        &mut self,
     /// Takes what was found of something that is not needed: nothing there is worse than a warning.
     fn take_as_optional(&mut self, found: Self) {
         let warned = |finding: Finding| match finding.verdict {
@@ -154,6 +154,8 @@ impl Findings {
         self.0.extend(found.0.into_iter().map(warned));
     }
 
+    fn add(
+        &mut self,
         check: &'static str,
         verdict: Verdict,
         code: Option<&'static str>,

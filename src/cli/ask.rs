@@ -76,6 +76,18 @@ fn exchange(listen: &Listen, guard: &guard::Params, opening: &str) -> io::Result
 fn dialled(host: &str) -> &str {
     match host {
         "0.0.0.0" => "127.0.0.1",
+/// Whether it is certain that nobody listens there.
+pub(super) fn is_nobodys(listen: &Listen) -> bool {
+    let refusal = match listen {
+        Listen::Tcp { host, port } if *port != 0 => connect(dialled(host), *port).err(),
+        #[cfg(unix)]
+        Listen::Unix(path) => std::os::unix::net::UnixStream::connect(path).err(),
+        _ => None,
+    };
+    let certain = [io::ErrorKind::ConnectionRefused, io::ErrorKind::NotFound];
+    refusal.is_some_and(|error| certain.contains(&error.kind()))
+}
+
         "::" => "::1",
         other => other,
     }
