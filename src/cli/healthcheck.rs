@@ -20,9 +20,12 @@ pub(super) fn healthcheck(common: &Common, arguments: Arguments) -> Result<Exit,
 }
 
 fn healthy(common: &Common, arguments: Arguments) -> Result<Exit, Failure> {
-    let config = common.load_listeners(arguments.flags);
+    let listeners = common.load_listeners(arguments.flags)?;
     let path = if arguments.ready { "/readyz" } else { "/livez" };
-    let (status, body) = ask_health(&config, path)?;
+    let (status, body) = match ask_health(&listeners.config, path) {
+        Ok(answer) => answer,
+        Err(failure) => return Err(listeners.in_vain(failure)),
+    };
     if status != 200 {
         return Err(Failure::new(Exit::Failure, format!("error: {path}: {}", body.trim_end())));
     }

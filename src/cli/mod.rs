@@ -235,6 +235,20 @@ fn perform(Command { common, verb }: Command) -> Result<Exit, Failure> {
     }
 }
 
+/// Where the bearerd that runs listens.
+struct Listeners {
+    config: Config,
+    /// Why the file could not tell.
+    unread: Option<Failure>,
+}
+
+impl Listeners {
+    /// Why it was asked in vain: it was looked for in the wrong place, where the right one could not be read.
+    fn in_vain(self, failure: Failure) -> Failure {
+        self.unread.filter(|_| failure.exit == Exit::Unreachable).unwrap_or(failure)
+    }
+}
+
 impl Common {
     /// The configuration, with the command's flags over it.
     fn load(&self, flags: Flags) -> Result<Loaded, Failure> {
@@ -248,8 +262,10 @@ impl Common {
     }
 
     /// Where the bearerd that runs listens, whatever is wrong with the configuration otherwise.
-    fn load_listeners(&self, flags: Flags) -> Config {
-        Config::load_listeners(&self.sources(flags))
+    fn load_listeners(&self, flags: Flags) -> Result<Listeners, Failure> {
+        let (config, unread) =
+            Config::load_listeners(&self.sources(flags)).map_err(|errors| self.rejected(&errors))?;
+        Ok(Listeners { config, unread: unread.map(|errors| self.rejected(&errors)) })
     }
 
     fn sources(&self, flags: Flags) -> Sources {
