@@ -1,5 +1,6 @@
 //! `bearerd healthcheck`: a container's own question to the program beside it.
 
+use super::daemon::plain;
 use super::{Common, Exit, Failure, ask, say};
 use crate::admin;
 use crate::config::{Config, Flags};
@@ -35,7 +36,7 @@ fn healthy(common: &Common, arguments: Arguments) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-/// What the running bearerd answers there: a status and a text.
+/// What the running bearerd answers there: a status and a text, which steers no terminal.
 pub(super) fn ask_health(config: &Config, path: &str) -> Result<(u16, String), Failure> {
     let unknown = |listen: &&Listen| matches!(listen, Listen::Tcp { port: 0, .. });
     let probes = config.admin.probes.as_ref().filter(|listen| !unknown(listen));
@@ -44,5 +45,6 @@ pub(super) fn ask_health(config: &Config, path: &str) -> Result<(u16, String), F
         let why = "another bearerd answers there, or something else: it runs another configuration";
         return Err(Failure::new(Exit::Unreachable, why));
     }
-    Ok((answer.status, answer.body))
+    let lines: Vec<String> = answer.body.lines().map(plain).collect();
+    Ok((answer.status, lines.join("\n")))
 }
