@@ -324,11 +324,15 @@ fn span(text: &str) -> Result<Duration, String> {
 /// Prints the answer. A reader that has gone away (`bearerd status | head -1`) is no failure; one that did not get it is.
 fn say(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout();
-    match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::Failure, format!("the answer could not be written: {error}")))
-        }
-        _ => Ok(()),
+    let written = writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush());
+    written.or_else(|error| unread(&error))
+}
+
+/// What it is worth that an answer was not written.
+fn unread(error: &std::io::Error) -> Result<(), Failure> {
+    match error.kind() {
+        std::io::ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(Failure::new(Exit::Failure, format!("the answer could not be written: {error}"))),
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::daemon::{self, Report, grants, plain, problem, text, until};
 use super::grants::wait_for;
-use super::{Common, Exit, Failure, say};
+use super::{Common, Exit, Failure, say, unread};
 use crate::admin;
 use crate::clock::Clock;
 use crate::config::{Config, Flags};
@@ -114,9 +114,8 @@ impl View<'_> {
             };
             if let Some(printed) = printed {
                 let written = write!(stdout(), "{printed}").and_then(|()| stdout().flush());
-                if written.is_err() {
-                    // The reader has gone away.
-                    return Ok(look.exit);
+                if let Err(error) = written {
+                    return unread(&error).map(|()| look.exit);
                 }
             }
             gist = Some(look.gist);

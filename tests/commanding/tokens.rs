@@ -122,8 +122,9 @@ async fn no_command_is_run_for_a_seed() {
 async fn an_answer_that_could_not_be_written_is_a_failure_and_a_reader_that_has_gone_is_none() {
     let place = Place::of(strict(600));
     assert_eq!(place.said(&["refresh"]).await.0, Some(0));
-    let asks: [&[&str]; 6] = [
+    let asks: [&[&str]; 7] = [
         &["token"],
+        &["status", "--watch"],
         &["check"],
         &["version"],
         &["config", "schema"],
