@@ -103,6 +103,13 @@ impl Setup {
         Found { code, findings: report["findings"].as_array().unwrap().clone() }
     }
 
+    /// Where its server takes tokens back, as a check has found.
+    async fn revocation_endpoint(&self) -> String {
+        self.checked().await;
+        let asked = self.server.revocations().pop().unwrap();
+        format!("{}{}", self.server.issuer(), asked.head.path())
+    }
+
     /// Breaks nothing more and wants this cause told: a code, words of its sentence, and the exit code.
     async fn fails(&self, exit: i32, code: &str, words: &str) -> Found {
         let found = self.checked().await;

@@ -93,7 +93,7 @@ fn as_told(requests: Vec<Request>) -> oneshot::Receiver<Vec<Request>> {
 }
 
 fn signs_out(counted: mpsc::UnboundedSender<()>) -> SignOut {
-    Arc::new(move || {
+    Arc::new(move |_unrevoked| {
         let told = counted.send(());
         Box::pin(async move {
             told.map_err(|gone| RefreshError::new(Class::NotSent, ErrorCode::NoGrant, gone.to_string()))?;

@@ -21,10 +21,14 @@ use super::server::Patience;
 use super::{Grant, Overview};
 use crate::grant::error::{Class, RefreshError};
 use crate::grant::refresher::Command;
+use crate::grant::sign_out::Unrevoked;
 use crate::secret::random_hex;
 
 /// The header that a command sends with `1`, and no form can.
 const HEADER: &str = "bearerd-action";
+
+/// The query of a sign-out that a person insists on: erased, whether or not the server can be told.
+const FORCE: &str = "force";
 
 /// The longest body that is read; what is needed of one is a token.
 const LONGEST: usize = 16 * 1024;
@@ -131,7 +135,7 @@ where
         return problem(StatusCode::FORBIDDEN, "action_not_allowed", sentence);
     }
     patience.is_needed();
-    match done(overview, action).await {
+    match done(overview, action, head.uri.query()).await {
         Ok((status, _)) if by_form && status.is_success() => {
             let mut back = answer::bare(StatusCode::SEE_OTHER);
             back.headers_mut().insert(LOCATION, HeaderValue::from_static("/"));
@@ -155,7 +159,11 @@ struct Refusal {
 }
 
 /// What was done, or why nothing was.
-async fn done(overview: &Overview, action: Action<'_>) -> Result<(StatusCode, Value), Refusal> {
+async fn done(
+    overview: &Overview,
+    action: Action<'_>,
+    query: Option<&str>,
+) -> Result<(StatusCode, Value), Refusal> {
     match action {
         Action::Refresh(name) => {
             let grant = grant(overview, name)?;
@@ -170,7 +178,8 @@ async fn done(overview: &Overview, action: Action<'_>) -> Result<(StatusCode, Va
         }
         Action::SignOut(name) => {
             let grant = grant(overview, name)?;
-            let ended = (grant.sign_out)().await.map_err(unended)?;
+            let unrevoked = if query == Some(FORCE) { Unrevoked::AreErased } else { Unrevoked::Stay };
+            let ended = (grant.sign_out)(unrevoked).await.map_err(unended)?;
             // The token that was taken from the store is taken from readers, too; with its refresher it is gone anyway.
             let _ended_already = tell(grant, Command::Look);
             Ok((StatusCode::OK, json!({ "revoked": ended.revoked, "sentence": ended.sentence })))

@@ -10,7 +10,7 @@ use super::{Actions, Requests};
 use crate::clock::{Clock, Moment};
 use crate::grant::Teller;
 use crate::grant::error::RefreshError;
-use crate::grant::sign_out::SignedOut;
+use crate::grant::sign_out::{SignedOut, Unrevoked};
 use crate::grant::status::Board;
 use crate::metrics::{self, Shard};
 use crate::proxy::guard::Guard;
@@ -66,9 +66,10 @@ pub struct Grant {
     pub used: bool,
 }
 
-/// Ends a grant by a person's word.
-pub type SignOut =
-    Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<SignedOut, RefreshError>> + Send>> + Send + Sync>;
+/// Ends a grant by a person's word, who says what becomes of tokens that the server could not be told about.
+pub type SignOut = Arc<
+    dyn Fn(Unrevoked) -> Pin<Box<dyn Future<Output = Result<SignedOut, RefreshError>> + Send>> + Send + Sync,
+>;
 
 /// Whose a grant is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

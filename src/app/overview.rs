@@ -10,7 +10,7 @@ use super::running::{Grant, Running};
 use crate::admin::{self, Overview};
 use crate::clock::Moment;
 use crate::grant;
-use crate::grant::sign_out::{Unrevoked, sign_out};
+use crate::grant::sign_out::sign_out;
 use crate::proxy::worker::{Order, Worker};
 use crate::proxy::{route, upstream};
 use crate::token::GrantName;
@@ -70,11 +70,11 @@ impl Running {
     fn sign_out(&self, params: &grant::Params, grant: &Grant) -> admin::SignOut {
         let parts =
             Arc::new((params.clone(), self.endpoint(params), Arc::clone(&grant.store), self.clock.clone()));
-        Arc::new(move || {
+        Arc::new(move |unrevoked| {
             let parts = Arc::clone(&parts);
             Box::pin(async move {
                 let (params, endpoint, store, clock) = &*parts;
-                sign_out(params, endpoint, store.as_ref(), clock, Unrevoked::Stay).await
+                sign_out(params, endpoint, store.as_ref(), clock, unrevoked).await
             })
         })
     }

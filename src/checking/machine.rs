@@ -140,16 +140,19 @@ fn way_in(
         Listen::Tcp { port: 0, .. } => {
             return findings.good(check, format!("{listen} takes any port that is free."));
         }
-        Listen::Tcp { .. } => match listener::bind(listen) {
-            Ok(_freed) => return findings.good(check, format!("{listen} is free.")),
-            Err(error) => error,
-        },
-        Listen::Unix(path) => match free_socket(path) {
+        Listen::Tcp { .. } | Listen::Unix(_) => match free(listen) {
             Ok(()) => return findings.good(check, format!("{listen} is free.")),
             Err(error) => error,
         },
     };
     let is_taken = error.kind() == io::ErrorKind::AddrInUse;
+    if let (true, Beside::Unseen(why)) = (is_taken, beside) {
+        let sentence = format!(
+            "Something listens on {listen}, perhaps the bearerd that runs with this configuration ({why}). If it is another \
+             program, end that one, or let `{key}` name another address."
+        );
+        return findings.warning(check, Code::AddressTaken.word(), sentence);
+    }
     let code = if is_taken { Code::AddressTaken.word() } else { Code::AddressUnusable.word() };
     let cure = if is_taken {
         let other = match beside {
@@ -168,6 +171,14 @@ fn way_in(
     }
 }
 
+/// Whether an address could be listened on; what was bound to find out is free again.
+fn free(listen: &Listen) -> io::Result<()> {
+    match listen {
+        Listen::Unix(path) => free_socket(path),
+        _ => listener::bind(listen).map(drop),
+    }
+}
+
 /// Whether a bound address is of this entry: a name stands for several.
 fn is_at(listen: &Listen, bound: &str) -> bool {
     match listen {
@@ -181,9 +192,7 @@ fn is_at(listen: &Listen, bound: &str) -> bool {
 #[cfg(unix)]
 fn free_socket(path: &std::path::Path) -> io::Result<()> {
     use rustix::fs::Access;
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process answers there"));
-    }
+    listener::is_left_over(path)?;
     let folder =
         path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
     Ok(rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK)?)

@@ -94,6 +94,8 @@ pub enum Beside {
     Runs(Vec<(String, String)>),
     /// Nobody answers, or somebody else does.
     Not(String),
+    /// It runs, or may, and does not say where it listens; why.
+    Unseen(String),
 }
 
 /// Everything that was found, in the order in which requests depend on it.
@@ -141,6 +143,15 @@ impl Findings {
             Class::Refused | Class::Misconfigured | Class::Store => Blame::Setup,
         };
         self.bad(check, blame, error.code.word(), error.sentence.clone());
+    }
+
+    /// Takes what was found of something that is not needed: nothing there is worse than a warning.
+    fn take_as_optional(&mut self, found: Self) {
+        let warned = |finding: Finding| match finding.verdict {
+            Verdict::Bad(_) => Finding { verdict: Verdict::Warning, ..finding },
+            _ => finding,
+        };
+        self.0.extend(found.0.into_iter().map(warned));
     }
 
     fn add(

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use http::Uri;
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 use rustls_pki_types::ServerName;
 
 use super::{Blame, Code, Findings, certificate};
@@ -49,8 +49,15 @@ impl Server {
         }
     }
 
+    /// Whether it is reached by the same way: what is true of one is true of the other.
+    pub(super) fn is_as(&self, other: &Self) -> bool {
+        let way =
+            |server: &Self| (server.host.clone(), server.port, server.is_secure, server.dialled.clone());
+        way(self) == way(other)
+    }
+
     /// Whether it was reached, and trusted.
-    pub(super) async fn reach(&self, tls: &Tls, alpn: Alpn, findings: &mut Findings) -> bool {
+    pub(super) async fn reach(&self, tls: &Tls, offers: &[Alpn], findings: &mut Findings) -> bool {
         let Self { called, .. } = self;
         let (host, port) = self.dialled.clone().unwrap_or_else(|| (self.host.clone(), self.port));
         if host.parse::<std::net::IpAddr>().is_err() && !self.is_known(&host, findings).await {
@@ -77,7 +84,26 @@ impl Server {
             }
         };
         findings.good("connection", format!("{} is reached at {host} port {port}.", capital(called)));
-        !self.is_secure || self.trusts(stream, tls, alpn, findings).await
+        if !self.is_secure {
+            return true;
+        }
+        let mut refused = self.trusts(stream, tls, offers, findings).await;
+        // As the proxy does: what does not speak the one may speak the other, on a connection of its own.
+        if let (Err(Refused), [_, others @ ..]) = (&refused, offers)
+            && !others.is_empty()
+            && let Ok(stream) = net::dial(&host, port, STEP).await
+        {
+            refused = self.trusts(stream, tls, others, findings).await;
+        }
+        refused.unwrap_or_else(|Refused| {
+            let spoken = if offers == [Alpn::Http2] { "HTTP/2" } else { "HTTP/1.1" };
+            let sentence = format!(
+                "{} does not speak {spoken}, which is asked of it: let its `http` say otherwise, or have it speak that.",
+                capital(called)
+            );
+            findings.bad("certificate", Blame::Setup, Code::TlsFailed.word(), sentence);
+            false
+        })
     }
 
     async fn is_known(&self, host: &str, findings: &mut Findings) -> bool {
@@ -105,31 +131,39 @@ impl Server {
         }
     }
 
+    /// Whether its certificate is good, if it speaks the first of the `offers`.
     async fn trusts(
         &self,
         stream: tokio::net::TcpStream,
         tls: &Tls,
-        alpn: Alpn,
+        offers: &[Alpn],
         findings: &mut Findings,
-    ) -> bool {
+    ) -> Result<bool, Refused> {
         let Self { called, host, .. } = self;
         let Ok(name) = ServerName::try_from(host.clone()) else {
             let sentence = format!("`{host}` cannot be in a certificate; check the address of {called}.");
             findings.bad("certificate", Blame::Setup, error::Code::TlsVerify.word(), sentence);
-            return false;
+            return Ok(false);
         };
+        let alpn = offers.first().copied().unwrap_or(Alpn::Http1);
         let handshake = tls.connector(alpn).connect(name, stream);
         let error = match tokio::time::timeout_at(clock::in_(STEP), handshake).await {
             Ok(Ok(stream)) => {
                 let (_, connection) = stream.get_ref();
+                if alpn == Alpn::Http2 && connection.alpn_protocol() != Some(b"h2") {
+                    return Err(Refused);
+                }
                 let end = connection.peer_certificates().and_then(|chain| chain.first());
                 self.certified(end.and_then(|end| certificate::not_after(end)), findings);
-                return true;
+                return Ok(true);
             }
             Ok(Err(error)) => error,
             Err(_elapsed) => io::Error::new(io::ErrorKind::TimedOut, "no end in time"),
         };
         let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+        if cause == Some(&rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) {
+            return Err(Refused);
+        }
         if let Some(rustls::Error::InvalidCertificate(why)) = cause {
             let why = untrusted(host, why);
             findings.bad(
@@ -144,7 +178,7 @@ impl Server {
             );
             findings.bad("certificate", Blame::World, Code::TlsFailed.word(), sentence);
         }
-        false
+        Ok(false)
     }
 
     fn certified(&self, ends: Option<Duration>, findings: &mut Findings) {
@@ -165,6 +199,9 @@ impl Server {
         }
     }
 }
+
+/// The server does not speak the protocol that was offered.
+struct Refused;
 
 fn unreached(called: &str, host: &str, port: u16, error: &io::Error) -> String {
     let cure = match error.kind() {
@@ -223,10 +260,18 @@ pub(super) async fn upstreams(routes: &[route::Params], tls: &Tls, findings: &mu
             is_secure,
             dialled: None,
         };
-        let alpn = if route.upstream.http == HttpVersion::Two { Alpn::Http2 } else { Alpn::Http1 };
+        let offers: &[Alpn] = match route.upstream.http {
+            HttpVersion::One => &[Alpn::Http1],
+            HttpVersion::Two => &[Alpn::Http2],
+            HttpVersion::Match => &[Alpn::Http1, Alpn::Http2],
+        };
         match target {
-            Target::Plain { host, port } => drop(server(host, *port, false).reach(tls, alpn, findings).await),
-            Target::Tls { host, port } => drop(server(host, *port, true).reach(tls, alpn, findings).await),
+            Target::Plain { host, port } => {
+                let _told = server(host, *port, false).reach(tls, offers, findings).await;
+            }
+            Target::Tls { host, port } => {
+                let _told = server(host, *port, true).reach(tls, offers, findings).await;
+            }
             #[cfg(unix)]
             Target::Unix(path) => match tokio::net::UnixStream::connect(path).await {
                 Ok(_) => findings.good("connection", format!("{} is reached.", capital(&called))),

@@ -31,17 +31,39 @@ pub(super) async fn check(params: &Params, config: &Config, tls: &Tls, findings:
         findings.not_tried("discovery", &called, "its address is not a URL");
         return;
     };
-    if !Server::of(&called, &uri, params.connect_to.as_ref()).reach(tls, Alpn::Http1, findings).await {
+    let server = Server::of(&called, &uri, params.connect_to.as_ref());
+    // Refreshes go to the token endpoint: where that is configured, what the issuer says of itself is not needed.
+    let does_without = matches!(&params.server, grant::Server::Issuer { token_endpoint: Some(_), .. });
+    let mut found = Findings::default();
+    let is_reached = server.reach(tls, &[Alpn::Http1], &mut found).await;
+    if does_without {
+        findings.take_as_optional(found);
+    } else {
+        findings.0.extend(found.0);
+    }
+    if !is_reached && !does_without {
         for check in ["discovery", "client_authentication", "client", "redirect_uri", "clock"] {
             findings.not_tried(check, &called, "it was not reached");
         }
         return;
     }
+    let mut whose_clock = uri.clone();
     match endpoint.know().await {
         Ok(known) => {
             discovered(params, &known, findings);
-            authentication(params, &known, findings);
-            client(params, &endpoint, &known, findings).await;
+            let to = &known.prepared.endpoint;
+            let of = format!("the token endpoint of grant {}", params.name);
+            let token_endpoint = Server::of(&of, to, params.connect_to.as_ref());
+            if !token_endpoint.is_as(&server) {
+                token_endpoint.reach(tls, &[Alpn::Http1], findings).await;
+            }
+            if !is_reached {
+                whose_clock = to.clone();
+            }
+            let mut of_client = Findings::default();
+            let is_taken = client(params, &endpoint, &known, &mut of_client).await;
+            authentication(params, &known, is_taken, findings);
+            findings.0.extend(of_client.0);
             redirect_uri(params, &endpoint, findings).await;
         }
         Err(error) => {
@@ -52,7 +74,7 @@ pub(super) async fn check(params: &Params, config: &Config, tls: &Tls, findings:
             findings.not_tried("redirect_uri", &called, &because);
         }
     }
-    clocks(&called, uri, params, &endpoint, config, tls, findings).await;
+    clocks(&called, whose_clock, params, &endpoint, config, tls, findings).await;
 }
 
 /// What is asked first.
@@ -85,8 +107,9 @@ fn discovered(params: &Params, known: &Known, findings: &mut Findings) {
     }
 }
 
-/// Whether the way in which the client proves itself is one that the server's metadata name.
-fn authentication(params: &Params, known: &Known, findings: &mut Findings) {
+/// Whether the way in which the client proves itself is one that the server's metadata name; metadata may be incomplete, so
+/// that what was chosen on purpose, or was taken, is only worth a look.
+fn authentication(params: &Params, known: &Known, is_taken: bool, findings: &mut Findings) {
     let supported = &known.metadata.auth_methods;
     let credentials = &params.credentials;
     let given = Given {
@@ -120,6 +143,11 @@ fn authentication(params: &Params, known: &Known, findings: &mut Findings) {
              has a secret there, configure `client_secret`."
         );
         findings.warning("client_authentication", Code::ClientAuthUnsupported.word(), sentence);
+    } else if is_taken || params.client_auth != ClientAuthMethod::Auto {
+        let sentence = format!(
+            "The client uses {ours}, and the metadata name only {theirs}: if the server refuses it, change `client_auth`."
+        );
+        findings.warning("client_authentication", Code::ClientAuthUnsupported.word(), sentence);
     } else {
         let sentence =
             format!("The client would use {ours}, and the server takes only {theirs}: change `client_auth`.");
@@ -128,13 +156,14 @@ fn authentication(params: &Params, known: &Known, findings: &mut Findings) {
 }
 
 /// Whether the server takes the client: asked where that touches nothing, by giving up a token that never was (RFC 7009
-/// §2.1: the client is looked at first; §2.2: a token that is none is no error).
-async fn client(params: &Params, endpoint: &HttpEndpoint, known: &Known, findings: &mut Findings) {
+/// §2.1: the client is looked at first; §2.2: a token that is none is no error). Whether it was found to.
+async fn client(params: &Params, endpoint: &HttpEndpoint, known: &Known, findings: &mut Findings) -> bool {
     let id = &params.client_id;
     let Some(to) = known.metadata.endpoints.revocation.clone() else {
         let because =
             "the server has no revocation endpoint, the one place to ask without presenting anything";
-        return findings.not_tried("client", &format!("client {id}"), because);
+        findings.not_tried("client", &format!("client {id}"), because);
+        return false;
     };
     let mut form = Form::default();
     form.add("token", &format!("bearerd-check-{}", random_hex(16)));
@@ -143,14 +172,23 @@ async fn client(params: &Params, endpoint: &HttpEndpoint, known: &Known, finding
     let read = |answer: &Answer| wire::read_revocation(answer, told);
     match endpoint.post(&known.prepared, question, None).await.and_then(|answer| read(&answer)) {
         Ok(()) => {
-            findings.good("client", format!("The server takes client {id} and what it proves itself with."))
+            findings.good("client", format!("The server takes client {id} and what it proves itself with."));
+            return true;
         }
         Err(error) if error.code == error::Code::ClientRejected => findings.refused("client", &error),
-        Err(RefreshError { sentence, .. }) => {
-            let sentence = format!("Whether the server takes client {id} is not clear. {sentence}");
-            findings.warning("client", error::Code::RevocationFailed.word(), sentence);
+        Err(RefreshError { code, http_status, sentence, .. }) => {
+            let why = match http_status {
+                Some(status) => format!(
+                    "A token that was made up for this check was given up at its revocation endpoint, which answered {status}: \
+                     signing out may fail as well."
+                ),
+                None => sentence,
+            };
+            let sentence = format!("Whether the server takes client {id} is not clear. {why}");
+            findings.warning("client", code.word(), sentence);
         }
     }
+    false
 }
 
 /// Whether a browser could sign in, as far as the authorization endpoint says so beforehand.
@@ -223,7 +261,7 @@ async fn clocks(
         }
     };
     let Some(ahead) = ahead else {
-        return findings.not_tried("clock", called, "its answers hold no date");
+        return findings.not_tried("clock", called, "its answers hold no date, or were kept by a cache");
     };
     if ahead.unsigned_abs() <= NOTABLE {
         let sentence =
@@ -255,8 +293,11 @@ async fn clocks(
     }
 }
 
-/// How many seconds the sender of an answer is ahead of us.
+/// How many seconds the sender of an answer is ahead of us; what a cache has kept says when it was made (RFC 9111 §5.1).
 fn difference(answer: &Answer) -> Option<i64> {
+    if answer.headers.contains_key(http::header::AGE) {
+        return None;
+    }
     let date = httpdate::parse_http_date(answer.headers.get(http::header::DATE)?.to_str().ok()?).ok()?;
     let theirs = date.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs();
     let Moment { wall, .. } = Clock::System.now();
@@ -280,4 +321,25 @@ async fn witness(params: &Params, config: &Config, tls: &Tls) -> Option<i64> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue, StatusCode};
+
+    use super::*;
+
+    #[test]
+    fn what_a_cache_has_kept_says_nothing_of_a_clock() {
+        let date = HeaderValue::from_static("Thu, 01 Jan 2026 00:00:00 GMT");
+        let mut headers = HeaderMap::from_iter([(http::header::DATE, date)]);
+        let told = |headers: &HeaderMap| {
+            let body = zeroize::Zeroizing::default();
+            difference(&Answer { status: StatusCode::OK, headers: headers.clone(), body, complete: true })
+        };
+        assert!(told(&headers).is_some());
+        headers.insert(http::header::AGE, HeaderValue::from_static("3600"));
+        assert_eq!(told(&headers), None);
+        assert_eq!(told(&HeaderMap::new()), None);
+    }
 }

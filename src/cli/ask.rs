@@ -42,6 +42,10 @@ fn ask(listen: Option<&Listen>, guard: &guard::Params, opening: &str) -> Result<
         return Err(unreachable(why.to_owned()));
     };
     exchange(listen, guard, opening).map_err(|error| {
+        if error.kind() == io::ErrorKind::TimedOut {
+            let may = "what was asked of it may be under way still; `bearerd status` says more";
+            return unreachable(format!("what listens at {listen} did not answer in time ({error}): {may}"));
+        }
         let start = "is it running (`bearerd run`) with this configuration?";
         unreachable(format!("no bearerd answers at {listen}: {error}; {start}"))
     })
@@ -70,6 +74,18 @@ fn exchange(listen: &Listen, guard: &guard::Params, opening: &str) -> io::Result
         }
     };
     read_answer(&bytes)
+}
+
+/// Whether it is certain that nobody listens there.
+pub(super) fn is_nobodys(listen: &Listen) -> bool {
+    let refusal = match listen {
+        Listen::Tcp { host, port } if *port != 0 => connect(dialled(host), *port).err(),
+        #[cfg(unix)]
+        Listen::Unix(path) => std::os::unix::net::UnixStream::connect(path).err(),
+        _ => None,
+    };
+    let certain = [io::ErrorKind::ConnectionRefused, io::ErrorKind::NotFound];
+    refusal.is_some_and(|error| certain.contains(&error.kind()))
 }
 
 /// Where a listener on every address is reached from this machine.

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::daemon::{self, plain, text};
 use super::grants::{load_tls, wait_for};
-use super::{Common, Exit, Failure, complain, run, say};
+use super::healthcheck::ask_health;
+use super::{Common, Exit, Failure, ask, complain, run, say};
 use crate::checking::{self, Beside, Blame, Finding, Verdict};
 use crate::config::{Config, Flags};
 
@@ -27,7 +28,7 @@ pub(super) fn check(common: &Common, arguments: Arguments) -> Result<Exit, Failu
     let loaded = common.load(flags)?;
     complain(&loaded.render_warnings(common.is_coloured()));
     if !common.quiet && !json {
-        say(&loaded.summary());
+        say(&loaded.summary())?;
     }
     if !online {
         return Ok(Exit::Success);
@@ -35,25 +36,45 @@ pub(super) fn check(common: &Common, arguments: Arguments) -> Result<Exit, Failu
     run::forbid_core_dumps();
     let findings = look(&loaded.config)?;
     if json {
-        say(&format!("{:#}", in_json(&findings)));
+        say(&format!("{:#}", in_json(&findings)))?;
     } else {
         let coloured = common.is_coloured_on(&stdout());
-        let shown = findings.iter().filter(|finding| !common.quiet || finding.verdict != Verdict::Good);
-        shown.for_each(|finding| say(&line(finding, coloured)));
+        for finding in findings.iter().filter(|finding| !common.quiet || finding.verdict != Verdict::Good) {
+            say(&line(finding, coloured))?;
+        }
     }
     Ok(exit(&findings))
 }
 
 fn look(config: &Config) -> Result<Vec<Finding>, Failure> {
     let tls = load_tls(config)?;
-    let beside = match daemon::report(config) {
-        Ok(report) => Beside::Runs(listening(&report.json)),
-        Err(failure) => Beside::Not(failure.says),
-    };
+    let beside = beside(config);
     let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let proxies = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
     let proxies: Vec<String> = proxies.iter().filter(|name| set(name)).map(ToString::to_string).collect();
     wait_for(async { Ok(checking::online(config, &tls, &beside, &proxies).await) })
+}
+
+/// The bearerd that runs with this configuration, if one does. Where it cannot be asked on what it listens, the probes
+/// listener may tell that it runs, and an admin listener that is nobody's, or another's, that it does not.
+fn beside(config: &Config) -> Beside {
+    let why = match daemon::report(config) {
+        Ok(report) => return Beside::Runs(listening(&report.json)),
+        Err(failure) => failure.says,
+    };
+    if ask_health(config, "/livez").is_ok() {
+        return Beside::Unseen("one does, and does not say on what it listens".to_owned());
+    }
+    let admin = &config.admin;
+    match &admin.listen {
+        None => Beside::Unseen("with the admin listener off it cannot be asked".to_owned()),
+        Some(listen) => {
+            // At the default address another one is let be.
+            let is_anothers =
+                || !admin.listen_is_default && ask::get(Some(listen), &config.proxy.guard, "/livez").is_ok();
+            if ask::is_nobodys(listen) || is_anothers() { Beside::Not(why) } else { Beside::Unseen(why) }
+        }
+    }
 }
 
 fn listening(report: &Value) -> Vec<(String, String)> {

@@ -16,6 +16,6 @@ pub(super) struct Arguments {
 pub(super) fn completions(arguments: &Arguments) -> Result<Exit, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut command(), "bearerd", &mut script);
-    say(&String::from_utf8_lossy(&script));
+    say(&String::from_utf8_lossy(&script))?;
     Ok(Exit::Success)
 }

@@ -40,7 +40,11 @@ pub(super) fn act(config: &Config, path: &str) -> Result<Value, Failure> {
     if (200..300).contains(&status) {
         return Ok(json);
     }
-    let exit = if status == 422 { Exit::Config } else { Exit::Failure };
+    let exit = match status {
+        409 | 422 => Exit::Config,
+        502 => Exit::Unreachable,
+        _ => Exit::Failure,
+    };
     let sentence = match text(&json, "sentence") {
         "" => format!("the bearerd that runs does not do that (HTTP status {status})"),
         sentence => sentence.lines().map(plain).collect::<Vec<_>>().join("\n"),

@@ -20,24 +20,24 @@ pub(super) struct Arguments {
 
 pub(super) fn explain(arguments: &Arguments) -> Result<Exit, Failure> {
     let Some(word) = &arguments.word else {
-        say(&list());
+        say(&list())?;
         return Ok(Exit::Success);
     };
     // As answers write it: urn:bearerd:error:CODE; as `check` does: error[CODE].
     let word = word.trim_end_matches(':').rsplit(':').next().unwrap_or(word);
     let word = word.split_once('[').map_or(word, |(_, code)| code).trim_end_matches(']');
     if let Some(page) = codes::page(word) {
-        say(&text::plain(page, WIDTH));
+        say(&text::plain(page, WIDTH))?;
         return Ok(Exit::Success);
     }
     let found = keys_of(word);
     if found.is_empty() {
         let topic = TOPICS.iter().find(|(name, _)| *name == word.replace('-', "_"));
         let (_, page) = topic.ok_or_else(|| unknown(word))?;
-        say(&text::plain(page, WIDTH));
+        say(&text::plain(page, WIDTH))?;
         return Ok(Exit::Success);
     }
-    say(&found.into_iter().map(of_key).collect::<Vec<_>>().join("\n"));
+    say(&found.into_iter().map(of_key).collect::<Vec<_>>().join("\n"))?;
     Ok(Exit::Success)
 }
 

@@ -1,5 +1,6 @@
 //! `bearerd healthcheck`: a container's own question to the program beside it.
 
+use super::daemon::plain;
 use super::{Common, Exit, Failure, ask, say};
 use crate::admin;
 use crate::config::{Config, Flags};
@@ -20,19 +21,22 @@ pub(super) fn healthcheck(common: &Common, arguments: Arguments) -> Result<Exit,
 }
 
 fn healthy(common: &Common, arguments: Arguments) -> Result<Exit, Failure> {
-    let config = common.load_listeners(arguments.flags);
+    let listeners = common.load_listeners(arguments.flags)?;
     let path = if arguments.ready { "/readyz" } else { "/livez" };
-    let (status, body) = ask_health(&config, path)?;
+    let (status, body) = match ask_health(&listeners.config, path) {
+        Ok(answer) => answer,
+        Err(failure) => return Err(listeners.in_vain(failure)),
+    };
     if status != 200 {
         return Err(Failure::new(Exit::Failure, format!("error: {path}: {}", body.trim_end())));
     }
     if !common.quiet {
-        say(&body);
+        say(&body)?;
     }
     Ok(Exit::Success)
 }
 
-/// What the running bearerd answers there: a status and a text.
+/// What the running bearerd answers there: a status and a text, which steers no terminal.
 pub(super) fn ask_health(config: &Config, path: &str) -> Result<(u16, String), Failure> {
     let unknown = |listen: &&Listen| matches!(listen, Listen::Tcp { port: 0, .. });
     let probes = config.admin.probes.as_ref().filter(|listen| !unknown(listen));
@@ -41,5 +45,6 @@ pub(super) fn ask_health(config: &Config, path: &str) -> Result<(u16, String), F
         let why = "another bearerd answers there, or something else: it runs another configuration";
         return Err(Failure::new(Exit::Unreachable, why));
     }
-    Ok((answer.status, answer.body))
+    let lines: Vec<String> = answer.body.lines().map(plain).collect();
+    Ok((answer.status, lines.join("\n")))
 }

@@ -29,7 +29,9 @@ pub(super) fn logout(common: &Common, arguments: Arguments) -> Result<Exit, Fail
     let name = named(&config, grant.as_deref())?.name.to_string();
     let sentence = if config.store == store::Params::Memory {
         // What rests in its memory is for the running one to erase.
-        plain(text(&daemon::act(&config, &format!("/api/v1/grants/{name}/sign_out"))?, "sentence"))
+        let query = if force { "?force" } else { "" };
+        let told = daemon::act(&config, &format!("/api/v1/grants/{name}/sign_out{query}"))?;
+        plain(text(&told, "sentence"))
     } else {
         let config = common.load(flags)?.config;
         let unrevoked = if force { Unrevoked::AreErased } else { Unrevoked::Stay };

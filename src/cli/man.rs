@@ -18,6 +18,6 @@ pub(super) fn man(arguments: &Arguments) -> Result<Exit, Failure> {
         "proxy.toml" => roff::proxy_toml(),
         _ => roff::bearerd(command(), EXITS),
     };
-    say(&page);
+    say(&page)?;
     Ok(Exit::Success)
 }

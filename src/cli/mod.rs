@@ -146,7 +146,7 @@ enum Exit {
     SignInRequired = 77,
     /// Bad configuration, or an unusable store.
     Config = 78,
-    /// A person ended a sign-in.
+    /// A person ended a sign-in, or the wait for a refresh.
     Cancelled = 130,
 }
 
@@ -170,7 +170,7 @@ pub const EXITS: &[(u8, &str)] = &[
     (Exit::Unreachable as u8, "No bearerd answers, or a server cannot be reached."),
     (Exit::SignInRequired as u8, "A person has to sign in."),
     (Exit::Config as u8, "The configuration is bad, or the store cannot be used."),
-    (Exit::Cancelled as u8, "A sign-in was cancelled."),
+    (Exit::Cancelled as u8, "A sign-in, or the wait for a refresh, was cancelled."),
 ];
 
 /// Why a command did not succeed.
@@ -237,6 +237,20 @@ fn perform(Command { common, verb }: Command) -> Result<Exit, Failure> {
     }
 }
 
+/// Where the bearerd that runs listens.
+struct Listeners {
+    config: Config,
+    /// Why the file could not tell.
+    unread: Option<Failure>,
+}
+
+impl Listeners {
+    /// Why it was asked in vain: it was looked for in the wrong place, where the right one could not be read.
+    fn in_vain(self, failure: Failure) -> Failure {
+        self.unread.filter(|_| failure.exit == Exit::Unreachable).unwrap_or(failure)
+    }
+}
+
 impl Common {
     /// The configuration, with the command's flags over it.
     fn load(&self, flags: Flags) -> Result<Loaded, Failure> {
@@ -250,8 +264,10 @@ impl Common {
     }
 
     /// Where the bearerd that runs listens, whatever is wrong with the configuration otherwise.
-    fn load_listeners(&self, flags: Flags) -> Config {
-        Config::load_listeners(&self.sources(flags))
+    fn load_listeners(&self, flags: Flags) -> Result<Listeners, Failure> {
+        let (config, unread) =
+            Config::load_listeners(&self.sources(flags)).map_err(|errors| self.rejected(&errors))?;
+        Ok(Listeners { config, unread: unread.map(|errors| self.rejected(&errors)) })
     }
 
     fn sources(&self, flags: Flags) -> Sources {
@@ -307,9 +323,19 @@ fn span(text: &str) -> Result<Duration, String> {
     Duration::try_from(span).map_err(|_| not.to_owned())
 }
 
-/// Prints the answer. A reader that has gone away (`bearerd status | head -1`) is no failure.
-fn say(text: &str) {
-    let _reader_gone = writeln!(std::io::stdout(), "{}", text.trim_end());
+/// Prints the answer. A reader that has gone away (`bearerd status | head -1`) is no failure; one that did not get it is.
+fn say(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout();
+    let written = writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush());
+    written.or_else(|error| unread(&error))
+}
+
+/// What it is worth that an answer was not written.
+fn unread(error: &std::io::Error) -> Result<(), Failure> {
+    match error.kind() {
+        std::io::ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(Failure::new(Exit::Failure, format!("the answer could not be written: {error}"))),
+    }
 }
 
 /// Prints what was done, where the answer proper may go to a program.

@@ -21,8 +21,11 @@ pub(super) struct Arguments {
 
 /// What the new configuration is worth is for the running one to say: it has an environment of its own.
 pub(super) fn reload(common: &Common, arguments: Arguments) -> Result<Exit, Failure> {
-    let config = common.load_listeners(arguments.flags);
-    let answer = daemon::act(&config, "/api/v1/reload")?;
+    let listeners = common.load_listeners(arguments.flags)?;
+    let answer = match daemon::act(&listeners.config, "/api/v1/reload") {
+        Ok(answer) => answer,
+        Err(failure) => return Err(listeners.in_vain(failure)),
+    };
     if !common.quiet {
         note(&plain(text(&answer, "sentence")));
     }
@@ -30,8 +33,12 @@ pub(super) fn reload(common: &Common, arguments: Arguments) -> Result<Exit, Fail
 }
 
 pub(super) fn stop(common: &Common, arguments: Arguments) -> Result<Exit, Failure> {
-    let config = common.load_listeners(arguments.flags);
-    let before = daemon::report(&config)?.json;
+    let listeners = common.load_listeners(arguments.flags)?;
+    let before = match daemon::report(&listeners.config) {
+        Ok(report) => report.json,
+        Err(failure) => return Err(listeners.in_vain(failure)),
+    };
+    let config = listeners.config;
     let process = before.get("process").and_then(serde_json::Value::as_u64).filter(|id| is_ours(*id));
     daemon::act(&config, "/api/v1/stop")?;
     let (watch, bound) = (Stopwatch::start(), bound(&config));

@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::daemon::{self, grants, problem, text, until};
+use super::daemon::{self, grants, plain, problem, text, until};
 use super::grants::{Grant, load_tls, named, unusable_store, wait_for};
 use super::{Common, Exit, Failure, run, say, span};
 use crate::admin;
 use crate::clock::{Clock, Stopwatch};
 use crate::config::{Config, Flags};
 use crate::grant::endpoint::HttpEndpoint;
+use crate::grant::error::Code;
 use crate::grant::refresher::Command;
 use crate::grant::status::{State, Status};
+use crate::signal::{Signal, Signals};
 use crate::{grant, secret, telemetry};
 
 /// How often it is looked whether the attempt has ended.
@@ -60,12 +62,11 @@ pub(super) fn refresh(common: &Common, arguments: Arguments) -> Result<Exit, Fai
         }
         asked => asked?,
     };
-    told(&name, &ended).map(|told| {
-        if !common.quiet {
-            say(&told);
-        }
-        Exit::Success
-    })
+    let told = told(&name, &ended)?;
+    if !common.quiet {
+        say(&told)?;
+    }
+    Ok(Exit::Success)
 }
 
 fn by_the_running_one(config: &Config, name: &str, max: Duration) -> Result<Ended, Failure> {
@@ -86,8 +87,10 @@ fn by_the_running_one(config: &Config, name: &str, max: Duration) -> Result<Ende
     }
 }
 
-/// The same refresher as the program's, for one attempt, under the store's lock.
+/// The same refresher as the program's, for one attempt, under the store's lock. Ctrl-C ends the wait and not the attempt:
+/// what has been presented may have been replaced already.
 async fn here(Grant { params, store }: Grant, config: &Config, max: Duration) -> Result<Ended, Failure> {
+    let mut signals = Signals::listen().map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;
     store.probe().await.map_err(|error| unusable_store(&error))?;
     let tls = load_tls(config)?;
     let endpoint = Arc::new(HttpEndpoint::new(params.clone(), tls, Clock::System));
@@ -95,14 +98,30 @@ async fn here(Grant { params, store }: Grant, config: &Config, max: Duration) ->
     let handle = grant::spawn(params, endpoint, store, Clock::System, secret::dice);
     // Before it has had a turn: what it would do by itself and what it is told are then one attempt.
     handle.tell(Command::Refresh);
-    while handle.board.look().attempts() == 0 && watch.elapsed() < max {
-        tokio::time::sleep(PAUSE).await;
+    let mut interrupted = false;
+    while !interrupted && handle.board.look().attempts() == 0 && watch.elapsed() < max {
+        tokio::select! {
+            signal = signals.next() => interrupted = signal == Signal::Terminate,
+            () = tokio::time::sleep(PAUSE) => {}
+        }
     }
     let board = handle.board.clone();
     // What is under way, and the save of what came of it, is finished first.
     handle.stop().await;
     let status = board.look();
-    if status.attempts() == 0 { Err(unfinished(&name, max)) } else { Ok(Ended::of_status(&status)) }
+    let ended = match status.attempts() {
+        _ if status.unsaved_rotation => Err(lost(&name, &status)),
+        0 => Err(not_begun(&name)),
+        _ if was_stopped(&status) => Err(not_begun(&name)),
+        _ => Ok(Ended::of_status(&status)),
+    };
+    if interrupted { Err(cancelled(&name, ended)) } else { ended }
+}
+
+/// Whether the attempt was given up before it had the lock.
+fn was_stopped(status: &Status) -> bool {
+    let problem = status.history.front().and_then(|attempt| attempt.problem.as_ref());
+    problem.is_some_and(|problem| problem.code == Code::Stopping.word())
 }
 
 impl Ended {
@@ -111,7 +130,7 @@ impl Ended {
         let left = until(grant, "expires", &Clock::System.now().rfc3339());
         Self {
             outcome: text(&attempt, "outcome").to_owned(),
-            state: text(grant, "state").to_owned(),
+            state: plain(text(grant, "state")),
             problem: problem(&attempt).or_else(|| problem(grant)),
             left: left.filter(|left| !left.is_zero()),
         }
@@ -154,6 +173,36 @@ fn unfinished(name: &str, max: Duration) -> Failure {
         max.as_secs_f64()
     );
     Failure::new(Exit::Failure, why)
+}
+
+/// What a refresh of our own waited for until nobody waited for it.
+fn not_begun(name: &str) -> Failure {
+    let why = format!(
+        "nothing was presented for grant {name}: until then another process held the lock of its store, or the server had not \
+         said where tokens come from; `--max` gives it longer"
+    );
+    Failure::new(Exit::Failure, why)
+}
+
+/// The refresh token that was presented is spent, and the one that came for it is nowhere but here.
+fn lost(name: &str, status: &Status) -> Failure {
+    let why = status.problem.as_ref().map_or_else(String::new, |problem| format!("{} ", problem.sentence));
+    let why = format!(
+        "{why}The new refresh token of grant {name} ended with this process: mend the store, and sign in again with `bearerd \
+         login`"
+    );
+    Failure::new(Exit::SignInRequired, why)
+}
+
+/// How it ended when nobody waited for it any more.
+fn cancelled(name: &str, ended: Result<Ended, Failure>) -> Failure {
+    match ended.and_then(|ended| told(name, &ended)) {
+        Ok(told) => {
+            Failure::new(Exit::Cancelled, format!("interrupted; what was under way was finished: {told}"))
+        }
+        Err(failure) if failure.exit == Exit::SignInRequired => failure,
+        Err(failure) => Failure::new(Exit::Cancelled, format!("interrupted; {}", failure.says)),
+    }
 }
 
 #[cfg(test)]

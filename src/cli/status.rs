@@ -3,11 +3,11 @@
 use std::io::{IsTerminal as _, Write as _, stdout};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::daemon::{self, Report, grants, plain, problem, text, until};
 use super::grants::wait_for;
-use super::{Common, Exit, Failure, say};
+use super::{Common, Exit, Failure, say, unread};
 use crate::admin;
 use crate::clock::Clock;
 use crate::config::{Config, Flags};
@@ -61,7 +61,7 @@ pub(super) fn status(common: &Common, arguments: Arguments) -> Result<Exit, Fail
         wait_for(view.watch())?
     } else {
         let look = view.look()?;
-        say(&look.shown);
+        say(&look.shown)?;
         look.exit
     };
     Ok(if exit_code { exit } else { Exit::Success })
@@ -83,6 +83,14 @@ impl View<'_> {
         Ok(Look { shown: in_words(&json, &now(), self.coloured), gist, exit })
     }
 
+    /// A look at which nobody answers.
+    fn none(&self, Failure { exit, says }: Failure) -> Look {
+        let json =
+            || json!({ "format_version": 1, "error": { "sentence": says }, "exit": exit as u8 }).to_string();
+        let shown = if self.json { json() } else { says };
+        Look { gist: shown.clone(), shown, exit }
+    }
+
     /// Looks again and again: a terminal shows the last look, anything else a line for each change. Until Ctrl-C, which
     /// is how one ends it and no failure.
     async fn watch(&self) -> Result<Exit, Failure> {
@@ -91,11 +99,12 @@ impl View<'_> {
         let redraws = stdout().is_terminal() && !self.json;
         let mut gist = None;
         loop {
-            let look = self.look().unwrap_or_else(|failure| Look {
-                gist: failure.says.clone(),
-                shown: failure.says,
-                exit: failure.exit,
-            });
+            let look = match self.look() {
+                Ok(look) => look,
+                // What the configuration has not will not come.
+                Err(failure) if failure.exit == Exit::Config => return Err(failure),
+                Err(failure) => self.none(failure),
+            };
             let printed = if redraws {
                 Some(redrawn(gist.is_none(), &look.shown))
             } else {
@@ -105,9 +114,8 @@ impl View<'_> {
             };
             if let Some(printed) = printed {
                 let written = write!(stdout(), "{printed}").and_then(|()| stdout().flush());
-                if written.is_err() {
-                    // The reader has gone away.
-                    return Ok(look.exit);
+                if let Err(error) = written {
+                    return unread(&error).map(|()| look.exit);
                 }
             }
             gist = Some(look.gist);
@@ -160,11 +168,12 @@ fn verdict(report: &Value, named: bool, now: &str) -> Exit {
 
 /// A line a grant, in columns; below it its problem, and what to do.
 fn in_words(report: &Value, now: &str, coloured: bool) -> String {
-    let widest = |key: &str| grants(report).map(|grant| text(grant, key).chars().count()).max().unwrap_or(0);
+    let widest =
+        |key: &str| grants(report).map(|grant| plain(text(grant, key)).chars().count()).max().unwrap_or(0);
     let (names, states) = (widest("name"), widest("state"));
     let mut lines = Vec::new();
     for grant in grants(report) {
-        let (name, state) = (text(grant, "name"), text(grant, "state"));
+        let (name, state) = (&plain(text(grant, "name")), &plain(text(grant, "state")));
         let painted = painted(state, &format!("{state:states$}"), coloured);
         lines.push(format!("{name:names$}  {painted} — {}", times(grant, now)));
         lines.extend(problem(grant).map(|problem| format!("{:names$}  {problem}", "")));

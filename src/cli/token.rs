@@ -10,10 +10,11 @@ use super::{Common, Exit, Failure, note, run, say, span};
 use crate::admin;
 use crate::clock::{Clock, Moment};
 use crate::config::{Config, Flags};
-use crate::grant::Params;
 use crate::grant::error::Class;
 use crate::grant::lineage;
 use crate::grant::refresher::at_rest;
+use crate::grant::{Flow, Params};
+use crate::secret::RefreshToken;
 use crate::store::Record;
 use crate::token::{AccessToken, Credential};
 
@@ -53,7 +54,7 @@ pub(super) fn token(common: &Common, arguments: Arguments) -> Result<Exit, Failu
         return Err(absent(&params, record, left));
     };
     if expires_at {
-        say(&token.expires().rfc3339());
+        say(&token.expires().rfc3339())?;
         return Ok(Exit::Success);
     }
     if token.is_bound() && !common.quiet {
@@ -68,7 +69,7 @@ pub(super) fn token(common: &Common, arguments: Arguments) -> Result<Exit, Failu
         field(token, &credential(&config, &params))?
     } else {
         token.text().expose().to_owned()
-    });
+    })?;
     Ok(Exit::Success)
 }
 
@@ -98,34 +99,54 @@ fn usual(name: &HeaderName) -> String {
 /// Why there is none, and what to do; `left` for one that is not good for long enough.
 fn absent(params: &Params, record: Option<Record>, left: Option<Duration>) -> Failure {
     let name = &params.name;
-    if let Some(left) = left {
+    let refused = record.as_ref().is_some_and(Record::is_refused);
+    if let Some(left) = left.filter(|_| !refused) {
         let why = format!(
             "the access token of grant {name} is good for {} only; `bearerd refresh` gets a new one",
             admin::in_words(left)
         );
         return Failure::new(Exit::Failure, why);
     }
-    // What the running one would begin with.
-    let seed = params.read_seed().and_then(Result::ok);
+    // What the running one would begin with; a command or a keyring may ask somebody.
+    let Seed { seed, is_asked_for } = seed(params);
+    let may_begin = is_asked_for && record.is_none();
     let expired = record.as_ref().and_then(|record| record.access_token.as_ref()).map(|saved| saved.expires);
-    let refused = record.as_ref().is_some_and(Record::is_refused);
     match lineage::decide(record, &params.identity(), seed.as_ref(), params.needs_refresh_token()) {
         Err(error) if error.class == Class::Misconfigured => Failure::new(Exit::Config, error.sentence),
-        Err(error) => {
+        Err(error) if !may_begin => {
             Failure::new(Exit::SignInRequired, format!("no access token rests: {}", error.sentence))
         }
-        Ok(_) if refused => {
+        _ if refused => {
+            let good = left.map_or_else(
+                || format!("no access token of grant {name} is good"),
+                |left| format!("the access token of grant {name} is good for {} only", admin::in_words(left)),
+            );
             let why = format!(
-                "no access token of grant {name} is good, and the authorization server has refused the refresh token; \
-                 sign in again"
+                "{good}, and the authorization server has refused the refresh token; sign in again with `bearerd login`"
             );
             Failure::new(Exit::SignInRequired, why)
         }
-        Ok(_) => {
+        _ => {
             let was = expired.map_or_else(|| "no access token rests yet".to_owned(), told);
             Failure::new(Exit::Failure, format!("{was} (grant {name}); `bearerd refresh` gets a new one"))
         }
     }
+}
+
+/// The configured seed, as far as it can be read without asking anybody.
+struct Seed {
+    seed: Option<RefreshToken>,
+    /// Whether there is one that only asking would bring.
+    is_asked_for: bool,
+}
+
+fn seed(params: &Params) -> Seed {
+    let Flow::RefreshToken { seed: Some(reference) } = &params.flow else {
+        return Seed { seed: None, is_asked_for: false };
+    };
+    let can_be_read = reference.can_be_watched();
+    let seed = if can_be_read { reference.read_refresh_token().ok() } else { None };
+    Seed { seed, is_asked_for: !can_be_read }
 }
 
 fn told(expired: Moment) -> String {

@@ -22,19 +22,21 @@ pub(super) struct Arguments {
 pub(super) fn wait(common: &Common, arguments: Arguments) -> Result<Exit, Failure> {
     let Arguments { max, flags } = arguments;
     let watch = Stopwatch::start();
-    let config = common.load_listeners(flags);
+    let listeners = common.load_listeners(flags)?;
     loop {
-        let answered = ask_health(&config, "/readyz");
+        let answered = ask_health(&listeners.config, "/readyz");
         if let Ok((200, body)) = &answered {
             if !common.quiet {
-                say(body);
+                say(body)?;
             }
             return Ok(Exit::Success);
         }
         let left = max.saturating_sub(watch.elapsed());
         if left.is_zero() {
-            let (_, body) = answered?;
-            return Err(not_ready(&body, max));
+            return Err(match answered {
+                Ok((_, body)) => not_ready(&body, max),
+                Err(failure) => listeners.in_vain(failure),
+            });
         }
         std::thread::sleep(PAUSE.min(left));
     }

@@ -128,12 +128,24 @@ impl Config {
     }
 
     /// Where the program that runs listens for operators, as far as that can be told: what is wrong with the file since
-    /// is no reason not to ask it. Not to be run.
-    #[must_use]
-    pub fn load_listeners(sources: &Sources) -> Self {
+    /// is no reason not to ask it. With that, why the file could not tell, if it could not. Not to be run.
+    ///
+    /// # Errors
+    /// When there is no such file: no program runs with it.
+    pub fn load_listeners(sources: &Sources) -> Result<(Self, Option<ConfigErrors>), ConfigErrors> {
         let file = sources.find();
-        let text = file.as_deref().and_then(|file| read(file).ok()).unwrap_or_default();
-        Self::gather(sources, file.as_deref(), Some(&text), true, &mut Report::default()).0
+        let (text, mut unread) = match file.as_deref().map(read).transpose() {
+            Ok(text) => (text.unwrap_or_default(), None),
+            Err(errors) if file.as_deref().is_some_and(is_missing) => return Err(errors),
+            Err(errors) => (String::new(), Some(errors)),
+        };
+        let mut report = Report::default();
+        let (config, source, _) = Self::gather(sources, file.as_deref(), Some(&text), true, &mut report);
+        report.errors.retain(|problem| problem.code() == Code::TomlSyntax);
+        if !report.errors.is_empty() {
+            unread = Some(ConfigErrors::new(source, report.errors));
+        }
+        Ok((config, unread))
     }
 
     /// Whether this text would be a good file called `name`, alone and on another machine. Not to be run.
@@ -243,6 +255,10 @@ impl Loaded {
 
 fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+fn is_missing(path: &Path) -> bool {
+    std::fs::metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// The file's text.

@@ -83,18 +83,33 @@ fn bind_localhost(port: u16) -> io::Result<Vec<Listener>> {
     Err(io::Error::new(io::ErrorKind::AddrInUse, "no port is free on both 127.0.0.1 and ::1"))
 }
 
-/// A socket file that nobody answers on is left from a killed process, and replaced. Mode 0600 (proxy.md §6).
+/// Whether a socket file is in the way that nobody answers on: it is left from a killed process, and is to be replaced.
+///
+/// # Errors
+/// When what is there has to stay.
+#[cfg(unix)]
+pub fn is_left_over(path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::FileTypeExt as _;
+    let taken = |why| Err(io::Error::new(io::ErrorKind::AddrInUse, why));
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => {}
+        Ok(_) => return taken("a file is there that is no socket"),
+        Err(_) => return Ok(false),
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => taken("another process answers there"),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(true),
+        // Not to be reached by us, or too busy to answer: somebody may well be there.
+        Err(error) => Err(error),
+    }
+}
+
+/// Mode 0600 (proxy.md §6).
 #[cfg(unix)]
 fn bind_unix(path: &Path) -> io::Result<Listener> {
-    use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
-    if is_socket {
-        match std::os::unix::net::UnixStream::connect(path) {
-            Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process answers there")),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
-            // Not to be reached by us, or too busy to answer: somebody may well be there.
-            Err(error) => return Err(error),
-        }
+    use std::os::unix::fs::PermissionsExt as _;
+    if is_left_over(path)? {
+        std::fs::remove_file(path)?;
     }
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
@@ -228,5 +243,10 @@ mod tests {
         let _answers = UnixListener::bind(&taken).unwrap();
         assert_eq!(bind_unix(&taken).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         assert!(taken.exists());
+
+        let file = folder.path().join("file");
+        std::fs::write(&file, "kept").unwrap();
+        assert_eq!(bind_unix(&file).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept");
     }
 }

@@ -59,3 +59,30 @@ async fn a_port_without_tls_is_told_as_such() {
     let setup = setup.with(&upstream, &plain.url().replace("http://", "https://"));
     setup.fails(69, "tls_failed", "Is that the right port").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_protocol_is_offered_as_the_proxy_would() {
+    let authority = Arc::new(Authority::new());
+    let setup = Setup::secured(&authority, strict());
+    // It only has to shake hands.
+    let other = strict().tls(&authority).start();
+    let upstream = setup.upstream.url();
+    let setup = setup.with(&upstream, other.issuer());
+    let good = format!("The certificate of the upstream {}", other.issuer());
+    for alpn in [&[&b"http/1.1"[..]][..], &[b"h2"], &[]] {
+        other.certificate(authority.server(&NAMES, alpn));
+        let found = setup.checked().await;
+        assert_eq!(found.code, Some(0), "{alpn:?}: {}", found.text());
+        found.tells("good", "certificate", &good);
+    }
+    let url = format!("upstream = \"{}\"", other.issuer());
+    let setup = setup.with(&url, &format!("{url}\nhttp = \"2\""));
+    for alpn in [&[&b"http/1.1"[..]][..], &[]] {
+        other.certificate(authority.server(&NAMES, alpn));
+        setup.fails(78, "tls_failed", "does not speak HTTP/2").await;
+    }
+    other.certificate(authority.server(&NAMES, &[b"h2"]));
+    setup.checked().await.tells("good", "certificate", &good);
+    let setup = setup.with("http = \"2\"", "http = \"1\"");
+    setup.fails(78, "tls_failed", "does not speak HTTP/1.1").await;
+}

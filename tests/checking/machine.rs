@@ -87,3 +87,34 @@ async fn a_guard_that_keeps_callers_out_and_a_proxy_that_is_not_used_deserve_a_l
     found.tells("warning", "host_not_allowed", "Callers that ask for 127.0.0.1");
     found.tells("warning", "egress_proxy_unused", "HTTPS_PROXY is set");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_that_our_own_may_have_is_only_worth_a_look() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    drop(taken);
+    let setup = Setup::of(strict()).with("127.0.0.1:0", &address);
+    let admin = format!("unix:{}/admin.sock", setup.home.path().display());
+    let probes = format!("off\"\n\n[probes]\nlisten = \"unix:{}/probes.sock", setup.home.path().display());
+    let setup = setup.with(&admin, "off");
+    let mut last = setup;
+    for (listeners, admin, words) in [(1, "off".to_owned(), "it cannot be asked"), (2, probes, "one does")] {
+        let setup = last.with("listen = \"off\"", &format!("listen = \"{admin}\""));
+        let bearerd = setup.home.run().keeps_secrets_of(&setup.server);
+        bearerd.wait_for_events("listening", listeners).await;
+        bearerd.wait_for_events("refresh_succeeded", 1).await;
+        let found = setup.checked().await;
+        assert_eq!(found.code, Some(0), "{}", found.text());
+        found.tells("warning", "address_taken", words);
+        drop(bearerd);
+        private(&setup.home, "seed", &setup.server.seed("billing"));
+        last = setup;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_in_a_sockets_place_is_no_free_address() {
+    let setup = Setup::of(strict());
+    setup.home.write("admin.sock", "a file");
+    setup.fails(78, "address_taken", "a file is there that is no socket").await;
+}

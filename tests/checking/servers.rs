@@ -1,7 +1,7 @@
 //! Authorization servers and upstreams that are not what the configuration believes.
 
 use super::{RETURN, Setup, strict};
-use crate::support::authorization_server::{AuthorizationServer, Client, Fault};
+use crate::support::authorization_server::{AuthorizationServer, Client, Fault, Phase, Proof};
 use crate::support::certificates::Authority;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -83,7 +83,7 @@ async fn an_unknown_client_and_a_wrong_secret_are_refused_without_a_token_reques
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_way_to_prove_the_client_that_the_server_does_not_take_is_told() {
     let authority = std::sync::Arc::new(Authority::new());
-    let client = Client::confidential("billing", "s3cret-of-the-client");
+    let client = Client::confidential("billing", "s3cret-of-the-client").by(Proof::KeyJwt);
     let server = AuthorizationServer::fapi(&authority).client(client).start();
     let upstream = crate::support::upstream::Upstream::open();
     let tls = format!("[tls]\nca_file = \"{}\"\n", authority.ca_file().display());
@@ -133,4 +133,88 @@ async fn a_redirect_uri_that_is_not_registered_is_told_with_what_to_register() {
     found.tells("good", "redirect_uri", "lets a browser return to http://127.0.0.1:8976/callback");
     let setup = setup.with("\"billing\"", "\"unknown\"");
     setup.fails(78, "client_refused", "does not take client `unknown`").await;
+}
+
+/// An issuer that only says where everything is: `metadata`, with its own name in it.
+fn issuer_of(metadata: serde_json::Value) -> String {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let issuer = format!("http://{}", listener.local_addr().unwrap());
+    let mut metadata = metadata;
+    metadata["issuer"] = issuer.clone().into();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            if !matches!(stream.read(&mut [0; 4096]), Ok(1..)) {
+                continue;
+            }
+            let body = metadata.to_string();
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close";
+            let _gone = write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        }
+    });
+    issuer
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_token_endpoint_is_looked_for_where_the_metadata_say_it_is() {
+    let setup = Setup::of(strict());
+    let issuer = issuer_of(serde_json::json!({ "token_endpoint": "http://127.0.0.1:9/token" }));
+    let named = format!("issuer = \"{}\"", setup.server.issuer());
+    let setup = setup.with(&named, &format!("issuer = \"{issuer}\""));
+    let words = "The token endpoint of grant default is not reached at 127.0.0.1 port 9";
+    let found = setup.fails(69, "connection_failed", words).await;
+    found.tells("good", "connection", "The authorization server of grant default is reached");
+    found.tells("good", "discovery", "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_issuer_that_is_not_needed_is_only_worth_a_look() {
+    let setup = Setup::of(strict());
+    let named = format!("issuer = \"{}\"", setup.server.issuer());
+    let endpoint = setup.server.token_endpoint();
+    let setup =
+        setup.with(&named, &format!("issuer = \"http://127.0.0.1:9\"\ntoken_endpoint = \"{endpoint}\""));
+    let found = setup.checked().await;
+    assert_eq!(found.code, Some(0), "{}", found.text());
+    found.tells("warning", "connection_failed", "The authorization server of grant default is not reached");
+    found.tells("good", "connection", "The token endpoint of grant default is reached");
+    found.tells("warning", "discovery_failed", "does without");
+    found.tells("not_tried", "clock", "hold no date");
+    setup.server.refuse_connections().await;
+    setup.fails(69, "connection_failed", "The token endpoint of grant default is not reached").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_way_to_prove_the_client_that_was_chosen_or_was_taken_is_only_worth_a_look() {
+    let secretive = Client::confidential("secretive", "s3cret-of-the-client").redirects_to(RETURN);
+    let setup = Setup::of(strict().client(secretive));
+    setup.home.write("secret", "s3cret-of-the-client");
+    let at = setup.server.issuer().to_owned();
+    let setup = setup.with("\"billing\"", "\"secretive\"\nclient_secret = { file = \"secret\" }");
+    setup.checked().await.tells("good", "client", "");
+    let metadata = serde_json::json!({
+        "token_endpoint": setup.server.token_endpoint(),
+        "revocation_endpoint": setup.revocation_endpoint().await,
+        "token_endpoint_auth_methods_supported": ["private_key_jwt"],
+    });
+    let setup = setup.with(&format!("\"{at}\""), &format!("\"{}\"", issuer_of(metadata)));
+    let found = setup.checked().await;
+    found.tells("good", "client", "The server takes client secretive");
+    found.tells("warning", "client_auth_unsupported", "name only private_key_jwt");
+    setup.home.write("secret", "another");
+    setup.fails(78, "client_auth_unsupported", "the server takes only private_key_jwt").await;
+    let setup = setup.with("timeout", "client_auth = \"basic\"\ntimeout");
+    let found = setup.fails(78, "client_rejected", "").await;
+    found.tells("warning", "client_auth_unsupported", "if the server refuses it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revocation_endpoint_that_fails_is_told_for_what_was_asked_of_it() {
+    let setup = Setup::of(strict());
+    setup.server.fault_revocation(Fault::ServerError, Phase::BeforeProcessing);
+    let found = setup.checked().await;
+    assert_eq!(found.code, Some(0), "{}", found.text());
+    found.tells("warning", "revocation_failed", "A token that was made up for this check");
+    assert!(!found.text().contains("refresh token may be good"), "none was given up: {}", found.text());
 }

@@ -46,3 +46,28 @@ async fn what_runs_another_configuration_is_told_nothing() {
     }
     assert!(bearerd.is_running() && bearerd.events("draining").is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_cannot_be_read_is_told_when_nobody_is_found_without_it() {
+    let place = Place::of(strict(600));
+    let bearerd = place.runs().await;
+    let toml = std::fs::read_to_string(place.home.path().join("proxy.toml")).unwrap();
+    let asks: [&[&str]; 4] = [&["reload"], &["stop"], &["wait", "--max", "0s"], &["healthcheck"]];
+    let tell = async |what: &str| {
+        for words in asks {
+            let (code, said) = place.said(words).await;
+            let exit = if words == ["healthcheck"] { 1 } else { 78 };
+            assert_eq!(code, Some(exit), "{words:?}: {said}");
+            assert!(said.contains(what), "{words:?}: {said}");
+        }
+    };
+    place.home.configure(&toml.replace("[admin]", "[admin"));
+    tell("this is not TOML").await;
+    std::fs::remove_file(place.home.path().join("proxy.toml")).unwrap();
+    tell("cannot read the configuration").await;
+    let (code, said) = place.said(&["wait", "--max", "10m"]).await;
+    assert_eq!(code, Some(78), "at once: {said}");
+    std::fs::create_dir(place.home.path().join("proxy.toml")).unwrap();
+    tell("cannot read the configuration").await;
+    assert!(bearerd.events("draining").is_empty());
+}

@@ -1,7 +1,19 @@
 //! `bearerd refresh`: by the bearerd that runs, and by itself where none does.
 
+use rustix::process::Signal;
+
 use super::{Place, strict};
-use crate::support::authorization_server::{Client, Fault, Phase};
+use crate::support::authorization_server::{Client, Exchange, Fault, Phase, Stage};
+use crate::support::process::Process;
+
+/// `bearerd refresh`, whose refresh token the server has replaced without an answer yet.
+async fn presents(place: &Place, words: &[&str]) -> Process {
+    place.server.fault_once(Fault::Hang, Phase::AfterProcessing);
+    let refreshing = Process::spawn(place.home.bearerd().args(words)).keeps_secrets_of(&place.server);
+    let is_held = |one: &Exchange| one.is_redeem() && one.stage == Stage::Held;
+    place.server.wait_for("a redeem that hangs", |log| log.iter().any(is_held)).await;
+    refreshing
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_running_one_refreshes_and_the_command_tells_how_it_went() {
@@ -70,4 +82,68 @@ async fn a_wrong_secret_is_78_and_a_taken_lock_1() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("holds the lock"), "{said}");
     drop(lock);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_interrupts_it_after_the_refresh_token_was_presented_has_its_successor_saved_first() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let place = Place::of(strict(600));
+        assert_eq!(place.said(&["refresh"]).await.0, Some(0));
+        let mut refreshing = presents(&place, &["refresh"]).await;
+        refreshing.signal(signal);
+        place.server.release();
+        assert_eq!(refreshing.wait().await.code(), Some(130), "{:?}", refreshing.log());
+        let said = refreshing.log().join("\n");
+        assert!(said.contains("interrupted") && said.contains("grant default is active"), "{said}");
+        let successor = place.server.redeems()[1].refresh_token.clone().unwrap();
+        assert_eq!(place.record()["refresh_token"], successor, "{signal:?}");
+        assert_eq!(place.said(&["refresh"]).await.0, Some(0));
+        assert_eq!(place.server.reuse_errors(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_interrupts_it_before_that_is_told_that_nothing_was_presented() {
+    let place = Place::of(strict(600));
+    assert_eq!(place.said(&["refresh"]).await.0, Some(0));
+    let lock = std::fs::File::open(place.home.path().join("state.json.lock")).unwrap();
+    lock.lock().unwrap();
+    let before = place.record();
+    let (code, said) = place.said(&["refresh", "--max", "10ms"]).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("nothing was presented") && said.contains("lock of its store"), "{said}");
+    assert!(!said.contains("goes on"), "nothing does: {said}");
+    assert_eq!((place.record(), place.server.redeems().len()), (before, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rotation_that_cannot_be_saved_and_ends_with_the_process_is_told_as_a_loss() {
+    let place = Place::of(strict(600));
+    let toml = std::fs::read_to_string(place.home.path().join("proxy.toml")).unwrap();
+    place.home.configure(&toml.replace("/state.json", "/state/state.json"));
+    assert_eq!(place.said(&["refresh"]).await.0, Some(0));
+    let mut refreshing = presents(&place, &["refresh"]).await;
+    std::fs::rename(place.home.path().join("state"), place.home.path().join("away")).unwrap();
+    place.home.write("state", "no folder");
+    place.server.release();
+    assert_eq!(refreshing.wait().await.code(), Some(77), "{:?}", refreshing.log());
+    let said = refreshing.log().join("\n");
+    assert!(said.contains("store_write_failed") || said.contains("could not be written"), "{said}");
+    assert!(said.contains("ended with this process") && said.contains("bearerd login"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rotation_that_is_saved_at_the_last_moment_is_a_refresh() {
+    let place = Place::of(strict(600));
+    let toml = std::fs::read_to_string(place.home.path().join("proxy.toml")).unwrap();
+    place.home.configure(&toml.replace("/state.json", "/state/state.json"));
+    assert_eq!(place.said(&["refresh"]).await.0, Some(0));
+    let mut refreshing = presents(&place, &["-vvv", "--log-format", "json", "refresh"]).await;
+    let (state, away) = (place.home.path().join("state"), place.home.path().join("away"));
+    std::fs::rename(&state, &away).unwrap();
+    place.server.release();
+    refreshing.wait_for_event("store_write_failed").await;
+    std::fs::rename(&away, &state).unwrap();
+    assert_eq!(refreshing.wait().await.code(), Some(0), "{:?}", refreshing.log());
+    assert!(refreshing.output().starts_with("refreshed: grant default is active"), "{}", refreshing.output());
 }

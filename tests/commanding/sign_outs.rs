@@ -200,3 +200,31 @@ async fn another_clients_record_and_a_grant_that_nobody_signs_in_to_are_left_alo
     assert!(said.contains("flow_without_sign_in"), "{said}");
     assert_eq!(place.server.revocations().len(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_in_memory_is_signed_out_of_by_the_running_one_and_by_force_whatever_the_server_says() {
+    for forced in [false, true] {
+        let place = Place::of(strict(600));
+        let toml = std::fs::read_to_string(place.home.path().join("proxy.toml")).unwrap();
+        let path = format!("path = \"{}/state.json\"", place.home.path().display());
+        place.home.configure(&toml.replace(&path, "kind = \"memory\""));
+        let bearerd = place.runs().await;
+        place.waits_until("a token", |grant| grant["state"] == "active").await;
+        place.server.fault_revocation(Fault::ServerError, Phase::BeforeProcessing);
+        let (code, said) = place.said(&["logout"]).await;
+        assert_eq!(code, Some(69), "{said}");
+        assert!(said.contains("Nothing is erased") && said.contains("--force"), "{said}");
+        place.waits_until("the same token", |grant| grant["state"] == "active").await;
+        let words = if forced { &["logout", "--force"][..] } else { &["logout"] };
+        if !forced {
+            place.server.heal();
+        }
+        let (code, said) = place.said(words).await;
+        assert_eq!(code, Some(0), "{said}");
+        let becomes = if forced { "was not revoked" } else { "has revoked" };
+        assert!(said.contains(becomes), "{said}");
+        assert_eq!(is_revoked(&place), !forced);
+        place.waits_until("no token", |grant| grant["state"] == "sign_in_required").await;
+        drop(bearerd);
+    }
+}

@@ -90,3 +90,56 @@ fn a_store_in_memory_and_a_grant_that_was_never_begun_say_so() {
     let (code, err) = said(&toml.replace("refresh_token = { file = \"seed\" }\n", ""));
     assert!(code == Some(77) && err.contains("no refresh token yet"), "{err}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_grant_is_told_also_where_the_token_is_good_for_too_short() {
+    let place = Place::of(strict(600));
+    assert_eq!(place.said(&["refresh"]).await.0, Some(0));
+    place.server.enable_user(false);
+    assert_eq!(place.said(&["refresh"]).await.0, Some(77));
+    assert!(place.record()["refused"].is_object());
+    assert_eq!(place.told(&["token"]).await.0, Some(0), "it is good still");
+    let (code, said) = place.said(&["token", "--min-valid", "1h"]).await;
+    assert_eq!(code, Some(77), "no refresh will help: {said}");
+    assert!(said.contains("good for 9 min only") && said.contains("sign in again"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_command_is_run_for_a_seed() {
+    let place = Place::of(strict(600));
+    let toml = std::fs::read_to_string(place.home.path().join("proxy.toml")).unwrap();
+    let exec = "refresh_token = { exec = [\"sh\", \"-c\", \"touch @HOME@/asked; cat @HOME@/seed\"] }";
+    place.home.configure(&toml.replace("refresh_token = { file = \"seed\" }", exec));
+    let (code, said) = place.said(&["token"]).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("no access token rests yet") && said.contains("bearerd refresh"), "{said}");
+    assert!(!place.home.path().join("asked").exists());
+    assert_eq!(place.said(&["refresh"]).await.0, Some(0));
+    assert!(place.home.path().join("asked").exists(), "that one runs it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_could_not_be_written_is_a_failure_and_a_reader_that_has_gone_is_none() {
+    let place = Place::of(strict(600));
+    assert_eq!(place.said(&["refresh"]).await.0, Some(0));
+    let asks: [&[&str]; 7] = [
+        &["token"],
+        &["status", "--watch"],
+        &["check"],
+        &["version"],
+        &["config", "schema"],
+        &["explain", "no_grant"],
+        &["completions", "bash"],
+    ];
+    for words in asks {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = place.home.bearerd().args(words).stdout(full).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{words:?}: {said}");
+        assert!(said.contains("could not be written"), "{words:?}: {said}");
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = place.home.bearerd().args(words).stdout(writer).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{words:?}");
+    }
+}

@@ -66,6 +66,89 @@ fn answers(home: &Home, states: &'static [&'static str]) {
     });
 }
 
+/// Answers each request at the home's admin socket with these bytes, in which `IDENTITY` stands for the home's own.
+fn says(home: &Home, answer: &'static str) {
+    let file = Some(home.path().join("proxy.toml"));
+    let config = Config::load(&Sources { file, ..Sources::default() }).unwrap().config;
+    let answer = answer.replace("IDENTITY", &bearerd::admin::identity(&config));
+    let socket = home.path().join("admin.sock");
+    let _none_yet = std::fs::remove_file(&socket);
+    let listener = UnixListener::bind(socket).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _head = stream.read(&mut [0; 4096]).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_has_the_socket_steers_no_terminal() {
+    const STATUS: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"config\":{\"identity\":\"IDENTITY\"},\
+        \"grants\":[{\"name\":\"default\\u001b]0;x\\u0007\",\"state\":\"acti\\u001b[2Jve\"}]}";
+    let health = |status: &str| {
+        let head = format!("HTTP/1.1 {status}\r\nBearerd-Config: IDENTITY\r\nConnection: close\r\n\r\n");
+        &*Box::leak((head + "not\u{1b}[2J ready\ndefault\u{1b}]0;x\u{7} sign\u{9b}in\n").into_boxed_str())
+    };
+    let place = Place::of(strict(600));
+    for (answer, words) in [
+        (STATUS, &["status"][..]),
+        (STATUS, &["status", "nobody"]),
+        (health("200 OK"), &["wait"]),
+        (health("200 OK"), &["healthcheck", "--ready"]),
+        (health("503 Service Unavailable"), &["wait", "--max", "0s"]),
+        (health("503 Service Unavailable"), &["healthcheck"]),
+    ] {
+        says(&place.home, answer);
+        let (_, said) = place.said(words).await;
+        assert!(said.contains("\\u{1b}"), "{words:?}: {said:?}");
+        let steers = said.chars().any(|c| c.is_control() && c != '\n');
+        assert!(!steers, "{words:?}: {said:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_answers_late_is_told_from_nobody() {
+    let place = Place::of(strict(600));
+    let silent = UnixListener::bind(place.home.path().join("admin.sock")).unwrap();
+    let (code, said) = place.said(&["status"]).await;
+    assert_eq!(code, Some(69), "{said}");
+    assert!(said.contains("did not answer in time") && !said.contains("no bearerd answers"), "{said}");
+    drop(silent);
+    let (code, said) = place.said(&["status"]).await;
+    assert!(code == Some(69) && said.contains("no bearerd answers"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watch_ends_at_once_where_there_is_no_such_grant_and_tells_a_program_of_an_end_in_json() {
+    let place = Place::of(strict(600));
+    let bearerd = place.runs().await;
+    place.waits_until("a token", |grant| grant["state"] == "active").await;
+    let mut typo = Process::spawn(place.home.bearerd().args(["status", "typo", "--watch"]));
+    assert_eq!(typo.wait().await.code(), Some(78), "{:?}", typo.log());
+    let watching = Process::spawn(place.home.bearerd().args(["status", "--watch", "--json"]));
+    let lines = async |count: usize| {
+        let seen = async {
+            while watching.output().lines().count() < count {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        Box::pin(in_time("a line", seen)).await;
+    };
+    lines(1).await;
+    drop(bearerd);
+    lines(2).await;
+    for line in watching.output().lines() {
+        let told: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+        assert_eq!(told["format_version"], 1, "{line}");
+    }
+    let output = watching.output();
+    let last: serde_json::Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();
+    assert_eq!(last["exit"], 69, "{output}");
+    assert!(last["error"]["sentence"].as_str().unwrap().contains("answers"), "{output}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn watch_prints_no_line_for_a_look_that_shows_the_same() {
     let place = Place::of(strict(600));

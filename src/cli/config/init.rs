@@ -102,7 +102,7 @@ pub(super) fn init(common: &Common, arguments: Arguments) -> Result<(), Failure>
         return Err(Failure::new(Exit::Failure, why));
     }
     if is_stdout {
-        say(&text);
+        say(&text)?;
         return Ok(());
     }
     if schema {

@@ -40,9 +40,9 @@ pub(super) fn config(common: &Common, arguments: Arguments) -> Result<Exit, Fail
         What::Show(show) => {
             let loaded = common.load(show.flags)?;
             complain(&loaded.render_warnings(common.is_coloured()));
-            say(&loaded.show(show.origin, show.all));
+            say(&loaded.show(show.origin, show.all))?;
         }
-        What::Schema => say(&format!("{:#}", config::schema())),
+        What::Schema => say(&format!("{:#}", config::schema()))?,
         What::Init(arguments) => init::init(common, arguments)?,
     }
     Ok(Exit::Success)

@@ -73,7 +73,7 @@ impl Refresher {
             unsaved.retry = self.clock.now();
             self.tend_unsaved().await;
             if self.unsaved.is_none() {
-                return;
+                break;
             }
             let stops = *self.ending.borrow_and_update() == Ending::Stop;
             tries += u32::from(stops);
@@ -88,5 +88,7 @@ impl Refresher {
         if let Some(unsaved) = &self.unsaved {
             self.desk.rotation_lost_with_us(&unsaved.record);
         }
+        // Whoever waits for the end learns from this whether it was saved.
+        self.post();
     }
 }

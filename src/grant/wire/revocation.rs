@@ -1,9 +1,12 @@
 //! What a server answers when it is told that a token is given up (RFC 7009).
 
+use http::StatusCode;
+
 use super::{Answer, Members, OauthError, Told, secrets};
 use crate::grant::error::{Class, Code, RefreshError};
 
-/// Reads that answer: a token that was unknown is as good as revoked (RFC 7009 §2.2).
+/// Reads that answer: a token that was unknown is as good as revoked, also where a server answers that with an error, as
+/// Google does (RFC 7009 §2.2).
 ///
 /// # Errors
 /// When the token may be good still.
@@ -15,6 +18,10 @@ pub fn read_revocation(answer: &Answer, told: Told<'_>) -> Result<(), RefreshErr
     let members = Members::of(answer);
     let secrets = secrets(told, members.as_ref());
     let error = members.as_ref().and_then(OauthError::of).filter(|_| status.is_client_error());
+    if status == StatusCode::BAD_REQUEST && error.as_ref().is_some_and(|error| error.error == "invalid_token")
+    {
+        return Ok(());
+    }
     let verdict = error.as_ref().map(|error| error.verdict(answer, true, &secrets));
     if let Some(refused) = verdict.filter(|verdict| verdict.code == Code::ClientRejected) {
         return Err(refused.answered(status));
@@ -34,7 +41,7 @@ pub fn read_revocation(answer: &Answer, told: Told<'_>) -> Result<(), RefreshErr
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, StatusCode};
+    use http::HeaderMap;
 
     use super::*;
     use crate::secret::RefreshToken;
@@ -49,6 +56,9 @@ mod tests {
             read_revocation(&Answer { status, headers: HeaderMap::new(), body, complete: true }, told)
         };
         assert!(read(200, "").is_ok() && read(204, "").is_ok());
+        let unknown = r#"{"error":"invalid_token","error_description":"Token expired or revoked"}"#;
+        assert!(read(400, unknown).is_ok(), "it is as good as revoked");
+        assert!(read(401, unknown).is_err() && read(500, unknown).is_err(), "that is said of something else");
         let error = read(401, r#"{"error":"invalid_client","error_description":"R1-secret?"}"#).unwrap_err();
         assert_eq!((error.class, error.code), (Class::Misconfigured, Code::ClientRejected));
         assert!(!error.sentence.contains("R1-secret"), "{}", error.sentence);
