@@ -170,9 +170,15 @@ async fn done(overview: &Overview, action: Action<'_>) -> Result<(StatusCode, Va
         }
         Action::SignOut(name) => {
             let grant = grant(overview, name)?;
-            let ended = (grant.sign_out)().await.map_err(unended)?;
-            // The token that was taken from the store is taken from readers, too; with its refresher it is gone anyway.
-            let _ended_already = tell(grant, Command::Look);
+            let (ending, teller) = ((grant.sign_out)(), grant.teller.clone());
+            // A task of its own: whoever asked may go away, and what the server has revoked is erased all the same.
+            let ending = tokio::spawn(async move {
+                let ended = ending.await?;
+                // The token that was taken from the store is taken from readers, too; with its refresher it is gone anyway.
+                let _ended_already = teller.tell(Command::Look);
+                Ok(ended)
+            });
+            let ended = ending.await.map_err(|_runtime_ends| stopping())?.map_err(unended)?;
             Ok((StatusCode::OK, json!({ "revoked": ended.revoked, "sentence": ended.sentence })))
         }
         Action::Reload => {

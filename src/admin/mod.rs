@@ -18,7 +18,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 pub use self::action::{Actions, Reloaded};
 pub use self::overview::{About, Grant, Heartbeat, Listening, Overview, Route, SignOut};
 pub use self::requests::Requests;
-pub use self::server::{Listener, Role, serve};
+pub use self::server::{Listener, Role, WORK, serve};
 use crate::config::Config;
 use crate::net::Listen;
 use crate::proxy::guard::{self, Browser, Guard};
