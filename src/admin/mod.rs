@@ -45,10 +45,10 @@ pub fn file(config: &Config) -> Option<PathBuf> {
 }
 
 /// What stands before the admin listener: the status page may ask, and no other page may, whatever pages the proxy lets
-/// in; the names are the proxy's.
+/// in. The names are the proxy's and those of this machine, where the listener always is.
 #[must_use]
 pub fn guard(proxy: &guard::Params) -> Guard {
-    let allowed_hosts = proxy.allowed_hosts.clone();
+    let allowed_hosts = [guard::Params::default().allowed_hosts, proxy.allowed_hosts.clone()].concat();
     let params = guard::Params { allowed_hosts, allowed_origins: Vec::new(), browser: Browser::SameOrigin };
     Guard::new(&params, [])
 }

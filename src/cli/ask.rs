@@ -8,7 +8,6 @@ use super::{Exit, Failure};
 use crate::admin;
 use crate::clock::Stopwatch;
 use crate::net::Listen;
-use crate::proxy::guard;
 
 /// How long an answer may take in all; the other side is on this machine.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -29,41 +28,31 @@ pub(super) struct Answer {
 }
 
 /// Asks for `path`.
-pub(super) fn get(listen: Option<&Listen>, guard: &guard::Params, path: &str) -> Result<Answer, Failure> {
-    ask(listen, guard, &format!("GET {path} HTTP/1.1\r\n"), PATIENCE)
+pub(super) fn get(listen: Option<&Listen>, path: &str) -> Result<Answer, Failure> {
+    ask(listen, &format!("GET {path} HTTP/1.1\r\n"), PATIENCE)
 }
 
 /// Asks for something to be done. No page of another origin can send this field without being asked first, and refused.
-pub(super) fn act(listen: Option<&Listen>, guard: &guard::Params, path: &str) -> Result<Answer, Failure> {
+pub(super) fn act(listen: Option<&Listen>, path: &str) -> Result<Answer, Failure> {
     let opening = format!("POST {path} HTTP/1.1\r\nBearerd-Action: 1\r\nContent-Length: 0\r\n");
-    ask(listen, guard, &opening, WORK)
+    ask(listen, &opening, WORK)
 }
 
-fn ask(
-    listen: Option<&Listen>,
-    guard: &guard::Params,
-    opening: &str,
-    patience: Duration,
-) -> Result<Answer, Failure> {
+fn ask(listen: Option<&Listen>, opening: &str, patience: Duration) -> Result<Answer, Failure> {
     let unreachable = |why: String| Failure::new(Exit::Unreachable, why);
     let Some(listen) = listen else {
         let why = "the configuration has no listener for this: set admin.listen (or probes.listen)";
         return Err(unreachable(why.to_owned()));
     };
-    exchange(listen, guard, opening, patience).map_err(|error| {
+    exchange(listen, opening, patience).map_err(|error| {
         let start = "is it running (`bearerd run`) with this configuration?";
         unreachable(format!("no bearerd answers at {listen}: {error}; {start}"))
     })
 }
 
-fn exchange(
-    listen: &Listen,
-    guard: &guard::Params,
-    opening: &str,
-    patience: Duration,
-) -> io::Result<Answer> {
-    let host = host_header(listen, guard);
-    let request = format!("{opening}Host: {host}\r\nConnection: close\r\n\r\n");
+fn exchange(listen: &Listen, opening: &str, patience: Duration) -> io::Result<Answer> {
+    // A name that the admin listener always goes by, wherever it is.
+    let request = format!("{opening}Host: localhost\r\nConnection: close\r\n\r\n");
     let bytes = match listen {
         Listen::Tcp { port: 0, .. } => {
             return Err(io::Error::other("port 0 is another one at each start, so it cannot be known here"));
@@ -104,17 +93,6 @@ fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
         }
     }
     Err(last)
-}
-
-/// A name that the guard lets in: the one dialled, or else the first that is allowed.
-fn host_header(listen: &Listen, guard: &guard::Params) -> String {
-    let dialled = match listen {
-        Listen::Tcp { host, .. } if host.contains(':') => format!("[{}]", dialled(host)),
-        Listen::Tcp { host, .. } => dialled(host).to_owned(),
-        Listen::Unix(_) | Listen::Inherited(_) => "localhost".to_owned(),
-    };
-    let allowed = &guard.allowed_hosts;
-    if allowed.contains(&dialled) { dialled } else { allowed.first().cloned().unwrap_or(dialled) }
 }
 
 /// Sends the request and reads to the end of the answer, which the other side marks by closing.
@@ -168,20 +146,6 @@ fn read_answer(bytes: &[u8]) -> io::Result<Answer> {
 mod tests {
     use super::*;
 
-    fn tcp(host: &str) -> Listen {
-        Listen::Tcp { host: host.to_owned(), port: 1 }
-    }
-
-    #[test]
-    fn the_host_is_one_that_the_guard_lets_in() {
-        let usual = guard::Params::default();
-        assert_eq!(host_header(&tcp("127.0.0.1"), &usual), "127.0.0.1");
-        assert_eq!(host_header(&tcp("::"), &usual), "[::1]");
-        assert_eq!(host_header(&Listen::Unix("/s".into()), &usual), "localhost");
-        let named = guard::Params { allowed_hosts: vec!["api.test".to_owned()], ..usual };
-        assert_eq!(host_header(&tcp("127.0.0.1"), &named), "api.test");
-    }
-
     #[test]
     fn what_is_done_may_take_longer_than_what_is_told() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -189,12 +153,13 @@ mod tests {
         let slow = std::thread::spawn(move || {
             for _ in 0..2 {
                 let (mut stream, _) = listener.accept().unwrap();
+                let _read = stream.read(&mut [0; 1024]);
                 std::thread::sleep(Duration::from_millis(300));
                 // Who has lost patience is gone.
                 let _gone = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\ndone");
             }
         });
-        let asked = |patience| ask(Some(&at), &guard::Params::default(), "GET / HTTP/1.1\r\n", patience);
+        let asked = |patience| ask(Some(&at), "GET / HTTP/1.1\r\n", patience);
         let Err(failure) = asked(Duration::from_millis(1)) else { panic!("it was waited for") };
         assert!(failure.says.contains("no whole answer within"), "{}", failure.says);
         assert_eq!(asked(WORK).ok().map(|answer| answer.body), Some("done".to_owned()));
