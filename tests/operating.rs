@@ -276,6 +276,10 @@ async fn wrong_paths_methods_and_head_are_answered_in_kind() {
         assert_eq!((head.status(), head.header("content-length")), (200, Some("6")));
         assert_eq!(peer.rest().await.0, b"");
     }
+    let mut peer = Peer::connect(stage.admin).await;
+    peer.send("HEAD /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    let head = peer.head().await;
+    assert_eq!((head.status(), head.header("allow")), (405, Some("GET")), "its answer has no end");
 }
 
 #[tokio::test(start_paused = true)]

@@ -121,6 +121,7 @@ fn not_with(head: &Parts, allowed: &'static str) -> Response<Bytes> {
     };
     refusal.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     refusal
+        Some(Found::Events) => not_with(head, "GET"),
 }
 
 /// A code and a sentence, for programs.
@@ -179,7 +180,7 @@ fn verdict(health: Health) -> Response<Bytes> {
 fn whole(status: StatusCode, content_type: &'static str, body: String) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = status;
-    let fixed: [(HeaderName, &'static str); 4] = [
+    let fixed: [(HeaderName, &'static str); 5] = [
         (CONTENT_TYPE, content_type),
         (CACHE_CONTROL, "no-store"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -194,3 +195,4 @@ fn whole(status: StatusCode, content_type: &'static str, body: String) -> Respon
     }
     response
 }
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),

@@ -33,6 +33,10 @@ async fn what_is_shown_is_escaped_and_nothing_runs_but_the_pages_own_script() {
     assert_eq!((page.matches("<script").count(), page.matches("<style").count()), (1, 1));
     assert!(page.contains("<code>bearerd login</code>"), "what to do, to the letter");
 
+    for tag in page.split('<') {
+        let tag = tag.split_once('>').map_or(tag, |(tag, _)| tag);
+        assert!(tag.matches(" class=").count() <= 1, "an attribute stands once: {tag}");
+    }
     let policy = reply.head.header("content-security-policy").unwrap();
     for (directive, begin, end) in
         [("style-src", "<style>", "</style>"), ("script-src", "<script>", "</script>")]

@@ -61,7 +61,7 @@ impl<'a> View<'a> {
 pub(super) fn page(view: &View<'_>, query: Option<&str>) -> String {
     let loads_again = query == Some(AGAIN);
     let overview = view.overview;
-    let (tone, verdict) = words::verdict(overview);
+    let (_, verdict) = words::verdict(overview);
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -82,7 +82,7 @@ pub(super) fn page(view: &View<'_>, query: Option<&str>) -> String {
                 }
                 main {
                     div.verdict {
-                        h1.live #verdict class=(tone.class()) { (headline(view)) }
+                        h1.live #verdict { (headline(view)) }
                         p.hidden.live #announce role="status" { (announced(overview, &verdict)) }
                         div.live #warnings { (warnings(overview)) }
                     }
