@@ -107,7 +107,7 @@ impl Told {
         Some(json!({
             "began": overview.started.rfc3339(),
             "ids": ids,
-            "title": page::title(overview),
+            "title": page::title(view),
             "parts": news,
         }))
     }

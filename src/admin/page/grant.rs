@@ -20,7 +20,7 @@ pub(super) fn card(view: &View<'_>, grant: &Grant) -> Markup {
         section.card.grant aria-labelledby=(heading) {
             div.head {
                 h2 id=(heading) { span.kind { "Grant " } (name) }
-                div.live id=(format!("{name}-state")) { (state(&status)) }
+                div.live id=(format!("{name}-state")) { (state(&status, view.now)) }
                 (refresh(view.overview, name))
             }
             div.live id=(format!("{name}-life")) { (life(&status, view.now)) }
@@ -37,16 +37,17 @@ pub(super) fn card(view: &View<'_>, grant: &Grant) -> Markup {
 pub(super) fn parts(view: &View<'_>, grant: &Grant) -> [(String, Markup); 4] {
     let (name, status) = (&grant.name, grant.board.look());
     [
-        (format!("{name}-state"), state(&status)),
+        (format!("{name}-state"), state(&status, view.now)),
         (format!("{name}-life"), life(&status, view.now)),
         (format!("{name}-problem"), problems(view.overview, grant, &status)),
         (format!("{name}-history"), history(name, &status, view.now)),
     ]
 }
 
-fn state(status: &Status) -> Markup {
-    let tone = Tone::of(status.state);
-    html! { p.badge.(tone.class()) { (tone.icon()) span { (words::state(status.state)) } } }
+fn state(status: &Status, now: Moment) -> Markup {
+    let state = words::met(status, now);
+    let tone = Tone::of(state);
+    html! { p.badge.(tone.class()) { (tone.icon()) span { (words::state(state)) } } }
 }
 
 fn life(status: &Status, now: Moment) -> Markup {

@@ -61,7 +61,7 @@ impl<'a> View<'a> {
 pub(super) fn page(view: &View<'_>, query: Option<&str>) -> String {
     let loads_again = query == Some(AGAIN);
     let overview = view.overview;
-    let (_, verdict) = words::verdict(overview);
+    let (_, verdict) = words::verdict(overview, view.now);
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -69,7 +69,7 @@ pub(super) fn page(view: &View<'_>, query: Option<&str>) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { (title(overview)) }
+                title { (title(view)) }
                 link rel="icon" href="/icon.svg" type="image/svg+xml";
                 style { (PreEscaped(STYLE)) }
                 @if loads_again { noscript { meta http-equiv="refresh" content=(EVERY); } }
@@ -83,7 +83,7 @@ pub(super) fn page(view: &View<'_>, query: Option<&str>) -> String {
                 main {
                     div.verdict {
                         h1.live #verdict { (headline(view)) }
-                        p.hidden.live #announce role="status" { (announced(overview, &verdict)) }
+                        p.hidden.live #announce role="status" { (announced(view, &verdict)) }
                         div.live #warnings { (warnings(overview)) }
                     }
                     @for grant in &overview.grants { (grant::card(view, grant)) }
@@ -121,10 +121,10 @@ pub(super) fn page(view: &View<'_>, query: Option<&str>) -> String {
 /// The parts that change, by the id of the element that holds them.
 pub(super) fn parts(view: &View<'_>) -> Vec<(String, String)> {
     let overview = view.overview;
-    let (_, verdict) = words::verdict(overview);
+    let (_, verdict) = words::verdict(overview, view.now);
     let mut parts = vec![
         ("verdict".to_owned(), headline(view)),
-        ("announce".to_owned(), announced(overview, &verdict)),
+        ("announce".to_owned(), announced(view, &verdict)),
         ("up".to_owned(), up(view)),
         ("warnings".to_owned(), warnings(overview)),
     ];
@@ -136,20 +136,22 @@ pub(super) fn parts(view: &View<'_>) -> Vec<(String, String)> {
 }
 
 /// What the browser's tab says.
-pub(super) fn title(overview: &Overview) -> String {
-    format!("{} · bearerd", words::verdict(overview).1)
+pub(super) fn title(view: &View<'_>) -> String {
+    format!("{} · bearerd", words::verdict(view.overview, view.now).1)
 }
 
 fn headline(view: &View<'_>) -> Markup {
-    let (tone, verdict) = words::verdict(view.overview);
+    let (tone, verdict) = words::verdict(view.overview, view.now);
     html! { span.(tone.class()) { (tone.icon()) } (verdict) }
 }
 
 /// For who cannot see what changes: each state, and nothing that counts.
-fn announced(overview: &Overview, verdict: &str) -> Markup {
+fn announced(view: &View<'_>, verdict: &str) -> Markup {
     html! {
         (verdict) "."
-        @for grant in &overview.grants { " " (grant.name) ": " (words::state(grant.board.look().state)) "." }
+        @for grant in &view.overview.grants {
+            " " (grant.name) ": " (words::state(words::met(&grant.board.look(), view.now))) "."
+        }
     }
 }
 
