@@ -150,8 +150,9 @@ fn doors(overview: &Overview, name: &GrantName) -> Markup {
         details.door id=(format!("{name}-sign-in")) {
             summary { "Sign in again" }
             div {
-                p { "Signing in needs a browser, so a command does it. Run it where yours is; bearerd takes the new \
-                     sign-in up without a restart." }
+                p { "Signing in needs a browser, so a command does it. Run it on the machine where bearerd keeps this \
+                     grant; with " code { "--device" } " the browser may be anywhere else. bearerd takes the new sign-in \
+                     up without a restart." }
                 (words::command(&sign_in(overview, name)))
             }
         }
@@ -173,17 +174,14 @@ fn form_token(overview: &Overview) -> Markup {
     html! { input type="hidden" name="token" value=(overview.actions.token()); }
 }
 
-/// The command that signs this grant in, to be run anywhere on this machine.
+/// The command that signs this grant in, from any folder: a proxy.toml there would come before the file that is meant.
 fn sign_in(overview: &Overview, name: &GrantName) -> String {
     let mut line = "bearerd login".to_owned();
     if name.as_str() != GrantName::DEFAULT {
         line.push_str(&format!(" {}", words::quoted(name.as_str())));
     }
-    match overview.config_file.as_ref().map(|file| file.display().to_string()) {
-        Some(file) if file != "/etc/bearerd/proxy.toml" => {
-            line.push_str(&format!(" -c {}", words::quoted(&file)));
-        }
-        _ => {}
+    if let Some(file) = &overview.config_file {
+        line.push_str(&format!(" -c {}", words::quoted(&file.display().to_string())));
     }
     line
 }
