@@ -6,6 +6,7 @@ use super::super::{Grant, Overview, in_words};
 use super::View;
 use super::words::{self, Tone};
 use crate::clock::Moment;
+use crate::grant::end;
 use crate::grant::status::{Attempt, Problem, State, Status};
 use crate::token::GrantName;
 
@@ -24,8 +25,8 @@ pub(super) fn card(view: &View<'_>, grant: &Grant) -> Markup {
                 (refresh(view.overview, name))
             }
             div.live id=(format!("{name}-life")) { (life(&status, view.now)) }
-            div.live id=(format!("{name}-problem")) { (problems(view.overview, grant, &status)) }
-            (facts(grant, &status))
+            div.live id=(format!("{name}-problem")) { (problems(view, grant, &status)) }
+            dl.facts.live id=(format!("{name}-facts")) { (facts(grant, &status, view.now)) }
             @if grant.about.signs_in { (doors(view.overview, name)) }
             h3 id=(format!("{name}-refreshes")) { "Refreshes" }
             div.live id=(format!("{name}-history")) { (history(name, &status, view.now)) }
@@ -34,12 +35,13 @@ pub(super) fn card(view: &View<'_>, grant: &Grant) -> Markup {
 }
 
 /// The parts that change, by the id of the element that holds them.
-pub(super) fn parts(view: &View<'_>, grant: &Grant) -> [(String, Markup); 4] {
+pub(super) fn parts(view: &View<'_>, grant: &Grant) -> [(String, Markup); 5] {
     let (name, status) = (&grant.name, grant.board.look());
     [
         (format!("{name}-state"), state(&status, view.now)),
         (format!("{name}-life"), life(&status, view.now)),
-        (format!("{name}-problem"), problems(view.overview, grant, &status)),
+        (format!("{name}-problem"), problems(view, grant, &status)),
+        (format!("{name}-facts"), facts(grant, &status, view.now)),
         (format!("{name}-history"), history(name, &status, view.now)),
     ]
 }
@@ -94,7 +96,9 @@ fn bar(status: &Status, obtained: Moment, expires: Moment, now: Moment) -> Marku
     }
 }
 
-fn problems(overview: &Overview, grant: &Grant, status: &Status) -> Markup {
+fn problems(view: &View<'_>, grant: &Grant, status: &Status) -> Markup {
+    let sign_in = || words::command(&sign_in(view.overview, &grant.name));
+    let ends = status.grant_end.filter(|end| end::warnings_due(*end, view.now) > 0);
     let needs_sign_in = status.state == State::SignInRequired && grant.about.signs_in;
     html! {
         @if let Some(problem) = &status.problem {
@@ -102,7 +106,7 @@ fn problems(overview: &Overview, grant: &Grant, status: &Status) -> Markup {
                 (told(problem))
                 @if needs_sign_in {
                     p { "Sign in with this command; requests get a token as soon as that is done:" }
-                    (words::command(&sign_in(overview, &grant.name)))
+                    (sign_in())
                 } @else {
                     p.more { "More about it: " code { "bearerd explain " (problem.code) } }
                 }
@@ -113,6 +117,15 @@ fn problems(overview: &Overview, grant: &Grant, status: &Status) -> Markup {
                 p { "A new refresh token lives in memory only: it could not be saved. Do not end bearerd before it is." }
             }
         }
+        @if let Some(end) = ends.filter(|_| !needs_sign_in) {
+            div.problem.trouble {
+                p {
+                    "The sign-in ends in " (in_words(end.at.saturating_sub(view.now.wall)))
+                    ", and no refresh puts that off. Sign in again before, with this command:"
+                }
+                (sign_in())
+            }
+        }
         @if !grant.used { p.more { "No route uses this grant." } }
     }
 }
@@ -121,16 +134,17 @@ fn told(problem: &Problem) -> Markup {
     html! { p { (words::sentence(&problem.sentence)) " " code.code { (problem.code) } } }
 }
 
-fn facts(grant: &Grant, status: &Status) -> Markup {
+fn facts(grant: &Grant, status: &Status, now: Moment) -> Markup {
     let about = &grant.about;
     html! {
-        dl.facts {
-            @if !about.issuer.is_empty() {
-                div { dt { "Server" } dd { (about.issuer) } }
-                div { dt { "Client" } dd { (about.client_id) } }
-            }
-            @if !about.scopes.is_empty() { div { dt { "Scopes" } dd { (about.scopes.join(" ")) } } }
-            div { dt { "Store" } dd { (status.store) } }
+        @if !about.issuer.is_empty() {
+            div { dt { "Server" } dd { (about.issuer) } }
+            div { dt { "Client" } dd { (about.client_id) } }
+        }
+        @if !about.scopes.is_empty() { div { dt { "Scopes" } dd { (about.scopes.join(" ")) } } }
+        div { dt { "Store" } dd { (status.store) } }
+        @if let Some(end) = status.grant_end {
+            div { dt { "Sign-in ends" } dd { (words::time(Moment { wall: end.at, ..now }, now)) } }
         }
     }
 }
