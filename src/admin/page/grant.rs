@@ -46,6 +46,11 @@ pub(super) fn parts(view: &View<'_>, grant: &Grant) -> [(String, Markup); 5] {
     ]
 }
 
+/// What stands still, beside the name.
+pub(super) fn still(overview: &Overview, grant: &Grant) -> Markup {
+    html! { (grant.name) @if grant.about.signs_in { (doors(overview, &grant.name)) } }
+}
+
 fn state(status: &Status, now: Moment) -> Markup {
     let state = words::met(status, now);
     let tone = Tone::of(state);

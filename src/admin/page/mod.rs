@@ -74,7 +74,7 @@ pub(super) fn page(view: &View<'_>, query: Option<&str>) -> String {
                 style { (PreEscaped(STYLE)) }
                 @if loads_again { noscript { meta http-equiv="refresh" content=(EVERY); } }
             }
-            body data-began=(overview.started.rfc3339()) {
+            body data-edition=(edition(overview)) {
                 header.top {
                     p.brand { (key()) "bearerd" }
                     p.about { (env!("CARGO_PKG_VERSION")) " · " span.live #up { (up(view)) } }
@@ -116,6 +116,17 @@ pub(super) fn page(view: &View<'_>, query: Option<&str>) -> String {
         }
     };
     page.into_string()
+}
+
+/// Names what stands still on the page: it is the same for as long as telling the parts that change is enough.
+pub(super) fn edition(overview: &Overview) -> String {
+    let still = html! {
+        @for one in &overview.grants { (grant::still(overview, one)) }
+        (setup::card(overview))
+        (overview.requests.kept() > 0)
+    };
+    let text = format!("{}\n{}", overview.started.rfc3339(), still.into_string());
+    digest(&SHA256, text.as_bytes()).as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The parts that change, by the id of the element that holds them.
