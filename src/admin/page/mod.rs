@@ -66,12 +66,7 @@ pub(super) fn page(view: &View<'_>, query: Option<&str>) -> String {
         (DOCTYPE)
         html lang="en" {
             head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (title(view)) }
-                link rel="icon" href="/icon.svg" type="image/svg+xml";
-                style { (PreEscaped(STYLE)) }
+                (head(&title(view)))
                 @if loads_again { noscript { meta http-equiv="refresh" content=(EVERY); } }
             }
             body data-edition=(edition(overview)) {
@@ -116,6 +111,38 @@ pub(super) fn page(view: &View<'_>, query: Option<&str>) -> String {
         }
     };
     page.into_string()
+}
+
+/// A sentence on a page of its own, and the way to the status page.
+pub(super) fn notice(title: &str, sentence: &str, on: &str) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head { (head(&format!("{title} · bearerd"))) }
+            body {
+                header.top { p.brand { (key()) "bearerd" } }
+                main {
+                    div.verdict { h1 { (title) } }
+                    section.card {
+                        p { (words::sentence(sentence)) }
+                        p.on { a href="/" { (on) } }
+                    }
+                }
+            }
+        }
+    };
+    page.into_string()
+}
+
+fn head(title: &str) -> Markup {
+    html! {
+        meta charset="utf-8";
+        meta name="viewport" content="width=device-width, initial-scale=1";
+        meta name="color-scheme" content="light dark";
+        title { (title) }
+        link rel="icon" href="/icon.svg" type="image/svg+xml";
+        style { (PreEscaped(STYLE)) }
+    }
 }
 
 /// Names what stands still on the page: it is the same for as long as telling the parts that change is enough.
