@@ -121,7 +121,8 @@ where
     let is_form = !by_command && holds(CONTENT_TYPE.as_str(), "application/x-www-form-urlencoded");
     let asked = async {
         let body = whole(body).await?;
-        if !by_command && !(is_form && overview.actions.knows(&body)) {
+        let may_ask = by_command || is_form && overview.actions.knows(&body);
+        if !may_ask {
             return Err(not_allowed());
         }
         patience.is_needed();

@@ -340,7 +340,17 @@ const scenarios = {
     });
     await page.waitForTimeout(700);
     for (const selector of given.open ?? []) await page.locator(selector).click();
-    await page.screenshot({ path: given.file, fullPage: given.whole ?? true });
+    // Names instead of this moment's ports and folders.
+    await page.evaluate((names) => {
+      const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+      while (texts.nextNode()) {
+        for (const [from, to] of names) texts.currentNode.data = texts.currentNode.data.replaceAll(from, to);
+      }
+    }, given.names ?? []);
+    // Down to the end of a card.
+    const last = given.until && (await page.locator(given.until).boundingBox());
+    const clip = last && { x: 0, y: 0, width: given.width, height: Math.ceil(last.y + last.height + 24) };
+    await page.screenshot({ path: given.file, fullPage: true, ...(clip && { clip }) });
     return { complaints };
   },
 };

@@ -91,7 +91,7 @@ fn bar(status: &Status, obtained: Moment, expires: Moment, now: Moment) -> Marku
                 }
             }
         }
-        dl.moments {
+        dl.moments.(below(next.map(share))) {
             div { dt { "Issued" } dd { (words::time(obtained, now)) } }
             @if let Some(next) = next {
                 div.next { dt { (next_is) } dd { (words::time(next, now)) } }
@@ -99,6 +99,15 @@ fn bar(status: &Status, obtained: Moment, expires: Moment, now: Moment) -> Marku
             div { dt { @if is_over { "Expired" } @else { "Expires" } } dd { (words::time(expires, now)) } }
         }
     }
+}
+
+/// The classes that bring a label below the mark at this share of the bar: a page may carry no style of its elements' own.
+fn below(share: Option<f64>) -> String {
+    let Some(share) = share else { return String::new() };
+    // To the next whole percent; the mark is no thinner.
+    let percent = format!("{:02.0}", share.min(99.0));
+    let (tens, ones) = percent.split_at(1);
+    format!("tens-{tens} ones-{ones}")
 }
 
 fn problems(view: &View<'_>, grant: &Grant, status: &Status) -> Markup {
@@ -242,4 +251,28 @@ fn attempts(attempts: &[&Attempt], labelled: &str, now: Moment) -> Markup {
         ]
     });
     super::table("attempts", labelled, names, rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_brought_below_its_mark() {
+        for (share, classes) in [
+            (Some(0.0), "tens-0 ones-0"),
+            (Some(7.4), "tens-0 ones-7"),
+            (Some(80.4), "tens-8 ones-0"),
+            (Some(99.9), "tens-9 ones-9"),
+            (None, ""),
+        ] {
+            assert_eq!(below(share), classes);
+        }
+        let style = include_str!("page.css");
+        for digit in 0..10 {
+            assert!(
+                style.contains(&format!(".tens-{digit} {{")) && style.contains(&format!(".ones-{digit} {{"))
+            );
+        }
+    }
 }

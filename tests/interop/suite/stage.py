@@ -72,7 +72,9 @@ class TokenEndpoint(Server):
 
 
 class Upstream(Server):
-    """/status/N answers N; /revoked takes every token but the first that it has seen."""
+    """Answers 200, or what a path always gets; /profile takes every token but the first that it has seen."""
+
+    ALWAYS = {"/customers/99": 404, "/reports/today": 500, "/sessions/7": 204}
 
     def __init__(self):
         revoked = []
@@ -82,13 +84,12 @@ class Upstream(Server):
                 self.body()
                 path = self.path.split("?")[0]
                 token = self.headers.get("Authorization")
-                if path == "/revoked":
+                if path == "/profile":
                     revoked.append(token)
-                if path == "/revoked" and token == revoked[0]:
+                if path == "/profile" and token == revoked[0]:
                     challenge = ("WWW-Authenticate", 'Bearer error="invalid_token"')
                     return self.answer(401, "{}", fields=[challenge])
-                status = path.removeprefix("/status/")
-                return self.answer(int(status) if status.isdigit() else 200, "{}")
+                return self.answer(Upstream.ALWAYS.get(path, 200), "{}")
 
             do_POST = do_PUT = do_DELETE = do_GET
 
@@ -176,11 +177,11 @@ token_wait = "1s"
 
     def revoke(self):
         """Has the upstream refuse the token, which is renewed once it is of an age to be doubted."""
-        peers.wait_until("another token", lambda: self.ask("/revoked") == 200)
+        peers.wait_until("another token", lambda: self.ask("/profile") == 200)
 
     def traffic(self, count=60):
         """What callers do all day."""
-        paths = ["/invoices?key=canary", "/invoices/4711", "/status/404", "/customers/12/orders", "/status/500", "/status/204"]
+        paths = ["/invoices?key=canary", "/invoices/4711", "/customers/99", "/customers/12/orders", "/reports/today", "/sessions/7"]
         # Several at a time: where there is no token each of them waits for one.
         with concurrent.futures.ThreadPoolExecutor(13) as callers:
             for index in range(count):
