@@ -349,7 +349,7 @@ const scenarios = {
     }, given.names ?? []);
     // Down to the end of a card.
     const last = given.until && (await page.locator(given.until).boundingBox());
-    const clip = last && { x: 0, y: 0, width: given.width, height: Math.ceil(last.y + last.height + 24) };
+    const clip = last && { x: 0, y: 0, width: given.width, height: Math.ceil(last.y + last.height + 12) };
     await page.screenshot({ path: given.file, fullPage: true, ...(clip && { clip }) });
     return { complaints };
   },
