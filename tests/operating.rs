@@ -243,6 +243,24 @@ async fn the_guard_stands_before_admin_and_not_before_the_probes() {
 }
 
 #[tokio::test]
+async fn a_name_for_the_proxy_locks_nobody_out_of_this_machines_own() {
+    let stage = stage().await;
+    let named = Params { allowed_hosts: vec!["api.test".to_owned()], ..Params::default() };
+    stage
+        .overview
+        .store(Overview { guard: admin::guard(&named), ..Overview::clone(&stage.overview.load()) }.into());
+    for (host, status) in [
+        ("api.test", 200),
+        ("localhost:9901", 200),
+        ("127.0.0.1:9901", 200),
+        ("[::1]", 200),
+        ("evil.test", 403),
+    ] {
+        assert_eq!(Peer::connect(stage.admin).await.get("/", host).await.status(), status, "{host}");
+    }
+}
+
+#[tokio::test]
 async fn wrong_paths_methods_and_head_are_answered_in_kind() {
     let stage = stage().await;
     for path in ["/", "/api/v1/status", "/livez/", "/metric"] {
@@ -258,6 +276,10 @@ async fn wrong_paths_methods_and_head_are_answered_in_kind() {
         assert_eq!((head.status(), head.header("content-length")), (200, Some("6")));
         assert_eq!(peer.rest().await.0, b"");
     }
+    let mut peer = Peer::connect(stage.admin).await;
+    peer.send("HEAD /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    let head = peer.head().await;
+    assert_eq!((head.status(), head.header("allow")), (405, Some("GET")), "its answer has no end");
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, LOCATION};
+use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use super::answer::{self, problem};
 use super::server::Patience;
-use super::{Grant, Overview};
+use super::{Grant, Overview, page};
 use crate::grant::error::{Class, RefreshError};
 use crate::grant::refresher::Command;
 use crate::grant::sign_out::Unrevoked;
@@ -118,32 +118,66 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let body = match Limited::new(body, LONGEST).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
-            return problem(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "An action needs no such body.");
-        }
-        Err(_broken) => return problem(StatusCode::BAD_REQUEST, "malformed", "The body did not come whole."),
+    let holds = |name: &str, what: &str| {
+        has(head, name, |value| value.to_str().is_ok_and(|text| text.to_ascii_lowercase().contains(what)))
     };
-    let is_form = has(head, CONTENT_TYPE.as_str(), |value| {
-        value.as_bytes().to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded")
-    });
-    let by_form = is_form && overview.actions.knows(&body);
-    if !by_form && !has(head, HEADER, |value| value == "1") {
-        let sentence = "An action needs the header `bearerd-action: 1`, or the token of a status page that this very process \
-                        has shown: load the page again.";
-        return problem(StatusCode::FORBIDDEN, "action_not_allowed", sentence);
-    }
-    patience.is_needed();
-    match done(overview, action, head.uri.query()).await {
-        Ok((status, _)) if by_form && status.is_success() => {
+    let by_command = has(head, HEADER, |value| value == "1");
+    let is_form = !by_command && holds(CONTENT_TYPE.as_str(), "application/x-www-form-urlencoded");
+    let asked = async {
+        let body = whole(body).await?;
+        let may_ask = by_command || is_form && overview.actions.knows(&body);
+        if !may_ask {
+            return Err(not_allowed());
+        }
+        patience.is_needed();
+        done(overview, action, head.uri.query()).await
+    };
+    // What a browser without a script has sent is answered with a page.
+    let is_for_a_person = is_form && holds(ACCEPT.as_str(), "text/html");
+    match asked.await {
+        // What came of it, the status page shows by itself.
+        Ok(_) if is_form && matches!(action, Action::Refresh(_) | Action::Look(_)) => {
             let mut back = answer::bare(StatusCode::SEE_OTHER);
             back.headers_mut().insert(LOCATION, HeaderValue::from_static("/"));
             back
         }
+        Ok((status, told)) if is_for_a_person => {
+            let sentence = told.get("sentence").and_then(Value::as_str).unwrap_or_default();
+            notice(status, sentence)
+        }
         Ok((status, told)) => answer::json(status, &told),
+        Err(Refusal { status, sentence, .. }) if is_for_a_person => notice(status, &sentence),
         Err(Refusal { status, code, sentence }) => problem(status, code, &sentence),
     }
+}
+
+/// The body, which is short.
+async fn whole<B>(body: B) -> Result<Bytes, Refusal>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let refusal = |status, code, sentence: &str| Refusal { status, code, sentence: sentence.to_owned() };
+    match Limited::new(body, LONGEST).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let sentence = "An action needs no such body.";
+            Err(refusal(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", sentence))
+        }
+        Err(_broken) => Err(refusal(StatusCode::BAD_REQUEST, "malformed", "The body did not come whole.")),
+    }
+}
+
+/// What came of it, for a person.
+fn notice(status: StatusCode, sentence: &str) -> Response<Bytes> {
+    let title = if status.is_success() { "Done" } else { "That did not work" };
+    answer::html(status, page::notice(title, sentence, "Back to the status page"))
+}
+
+fn not_allowed() -> Refusal {
+    let sentence = "An action needs the header `bearerd-action: 1`, or the token of a status page that this very process has \
+                    shown: load the page again.";
+    Refusal { status: StatusCode::FORBIDDEN, code: "action_not_allowed", sentence: sentence.to_owned() }
 }
 
 fn has(head: &Parts, name: &str, is: impl FnOnce(&HeaderValue) -> bool) -> bool {
@@ -179,9 +213,15 @@ async fn done(
         Action::SignOut(name) => {
             let grant = grant(overview, name)?;
             let unrevoked = if query == Some(FORCE) { Unrevoked::AreErased } else { Unrevoked::Stay };
-            let ended = (grant.sign_out)(unrevoked).await.map_err(unended)?;
-            // The token that was taken from the store is taken from readers, too; with its refresher it is gone anyway.
-            let _ended_already = tell(grant, Command::Look);
+            let (ending, teller) = ((grant.sign_out)(unrevoked), grant.teller.clone());
+            // A task of its own: whoever asked may go away, and what the server has revoked is erased all the same.
+            let ending = tokio::spawn(async move {
+                let ended = ending.await?;
+                // The token that was taken from the store is taken from readers, too; with its refresher it is gone anyway.
+                let _ended_already = teller.tell(Command::Look);
+                Ok(ended)
+            });
+            let ended = ending.await.map_err(|_runtime_ends| stopping())?.map_err(unended)?;
             Ok((StatusCode::OK, json!({ "revoked": ended.revoked, "sentence": ended.sentence })))
         }
         Action::Reload => {

@@ -18,6 +18,7 @@ use super::health::{self, Health};
 use super::server::Patience;
 use super::{IDENTITY, Overview, Role, page, report, requests};
 use crate::metrics;
+use crate::proxy::error::{Code, ProxyError};
 use crate::proxy::guard::Admission;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -68,8 +69,44 @@ fn refused(overview: &Overview, role: Role, head: &Parts) -> Option<Response<Byt
         _ if role == Role::Probes => None,
         Ok(Admission::Answer(answer)) => Some(answer),
         Ok(Admission::Forward(..)) => None,
-        Err(refusal) => Some(refusal.into_response()),
+        Err(refusal) => Some(turned_away(head, refusal)),
     }
+}
+
+/// The guard's refusal in words that hold here: most of its own are about the proxy.
+fn turned_away(head: &Parts, refusal: ProxyError) -> Response<Bytes> {
+    let (code, sentence) = (refusal.code(), refusal.detail());
+    let mut answer = match code {
+        Code::OriginNotAllowed if is_followed_link(head) => html(
+            code.status(),
+            page::notice("Another site's link led here", LED_HERE, "Open the status page"),
+        ),
+        Code::OriginNotAllowed => problem(code.status(), code.word(), FOREIGN_PAGE),
+        Code::HostNotAllowed => problem(code.status(), code.word(), FOREIGN_HOST),
+        _ => problem(code.status(), code.word(), sentence),
+    };
+    for (name, value) in refusal.into_response().headers() {
+        answer.headers_mut().entry(name).or_insert(value.clone());
+    }
+    answer
+}
+
+const LED_HERE: &str = "bearerd shows nothing to who comes from another site, in case that site means to play tricks. If \
+                        you meant to come here, go on.";
+
+const FOREIGN_PAGE: &str = "A page of another site asked: here only bearerd's own page and programs are answered. Type \
+                            the address into the browser, or bookmark it.";
+
+const FOREIGN_HOST: &str = "The request's Host is no name of this listener's: `localhost`, `127.0.0.1`, `[::1]`, and what \
+                            `guard.allowed_hosts` lists.";
+
+/// Whether a person has followed a link to the status page; a frame or a script would say so.
+fn is_followed_link(head: &Parts) -> bool {
+    let says = |name: &str, is: &str| head.headers.get(name).is_some_and(|value| value == is);
+    head.method == Method::GET
+        && head.uri.path() == "/"
+        && says("sec-fetch-mode", "navigate")
+        && says("sec-fetch-dest", "document")
 }
 
 async fn found(overview: &Overview, role: Role, head: &Parts) -> Response<Bytes> {
@@ -78,12 +115,13 @@ async fn found(overview: &Overview, role: Role, head: &Parts) -> Response<Bytes>
         Some(Found::At(answer)) if is_read => answer(overview),
         Some(Found::Page) if is_read => {
             let view = page::View::of(overview).await;
-            whole(StatusCode::OK, "text/html; charset=utf-8", page::page(&view, head.uri.query()))
+            html(StatusCode::OK, page::page(&view, head.uri.query()))
         }
         Some(Found::Requests) if is_read => {
             let latest = overview.requests.latest().await;
             json(StatusCode::OK, &requests::report(overview.requests.kept(), &latest))
         }
+        Some(Found::Events) => not_with(head, "GET"),
         Some(_) => not_with(head, "GET, HEAD"),
         None if is_api(head) => {
             problem(StatusCode::NOT_FOUND, "no_such_page", "There is nothing at this path.")
@@ -133,6 +171,11 @@ pub(super) fn json(status: StatusCode, value: &Value) -> Response<Bytes> {
     whole(status, "application/json", format!("{value:#}\n"))
 }
 
+/// An answer for people.
+pub(super) fn html(status: StatusCode, page: String) -> Response<Bytes> {
+    whole(status, "text/html; charset=utf-8", page)
+}
+
 /// An answer without a body.
 pub(super) fn bare(status: StatusCode) -> Response<Bytes> {
     whole(status, TEXT, String::new())
@@ -179,10 +222,11 @@ fn verdict(health: Health) -> Response<Bytes> {
 fn whole(status: StatusCode, content_type: &'static str, body: String) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = status;
-    let fixed: [(HeaderName, &'static str); 4] = [
+    let fixed: [(HeaderName, &'static str); 5] = [
         (CONTENT_TYPE, content_type),
         (CACHE_CONTROL, "no-store"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
         // Without it a form would come from no origin.
         (REFERRER_POLICY, "same-origin"),
     ];

@@ -85,30 +85,26 @@ async fn tell(overview: &ArcSwap<Overview>, patience: &Patience, events: &mpsc::
 
 /// What a reader has been told.
 #[derive(Default)]
-struct Told(HashMap<String, String>);
+struct Told {
+    edition: String,
+    parts: HashMap<String, String>,
+}
 
 impl Told {
-    /// What has changed since, and what the page is made of.
+    /// What has changed since, and which page it belongs to.
     fn news(&mut self, view: &View<'_>) -> Option<Value> {
-        let parts = page::parts(view);
-        let ids: Vec<String> = parts.iter().map(|(id, _)| id.clone()).collect();
-        let is_new = |(id, html): &(String, String)| self.0.get(id) != Some(html);
+        let (parts, edition) = (page::parts(view), page::edition(view.overview));
+        let is_new = |(id, html): &(String, String)| self.parts.get(id) != Some(html);
         let news: Map<String, Value> = parts
             .iter()
             .filter(|part| is_new(part))
             .map(|(id, html)| (id.clone(), html.clone().into()))
             .collect();
-        let is_the_same_page = self.0.len() == ids.len() && ids.iter().all(|id| self.0.contains_key(id));
-        self.0 = parts.into_iter().collect();
+        let is_the_same_page = self.edition == edition;
+        *self = Self { edition: edition.clone(), parts: parts.into_iter().collect() };
         if news.is_empty() && is_the_same_page {
             return None;
         }
-        let overview = view.overview;
-        Some(json!({
-            "began": overview.started.rfc3339(),
-            "ids": ids,
-            "title": page::title(overview),
-            "parts": news,
-        }))
+        Some(json!({ "edition": edition, "title": page::title(view), "parts": news }))
     }
 }

@@ -1,4 +1,4 @@
-//! /api/v1/status: everything as JSON, for the command and for scripts.
+//! /api/v1/status: the program, its grants and its routes as JSON, for the command and for scripts.
 
 use std::time::Duration;
 

@@ -33,7 +33,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const LIFETIME: Duration = Duration::from_secs(10);
 
 /// How long an action may take, once it was asked for; a reload reads what the configuration names.
-const WORK: Duration = Duration::from_secs(60);
+pub const WORK: Duration = Duration::from_secs(60);
 
 /// How many pages are told at a time what changes; they stay for as long as somebody looks at them.
 const EVENTS: usize = 16;

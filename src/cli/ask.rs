@@ -8,10 +8,12 @@ use super::{Exit, Failure};
 use crate::admin;
 use crate::clock::Stopwatch;
 use crate::net::Listen;
-use crate::proxy::guard;
 
 /// How long an answer may take in all; the other side is on this machine.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long what is done may take: the other side gives up first, and says so.
+const WORK: Duration = admin::WORK.saturating_add(PATIENCE);
 
 /// The longest answer: a status with hundreds of grants is well below.
 const LONGEST: u64 = 8 * 1024 * 1024;
@@ -26,22 +28,23 @@ pub(super) struct Answer {
 }
 
 /// Asks for `path`.
-pub(super) fn get(listen: Option<&Listen>, guard: &guard::Params, path: &str) -> Result<Answer, Failure> {
-    ask(listen, guard, &format!("GET {path} HTTP/1.1\r\n"))
+pub(super) fn get(listen: Option<&Listen>, path: &str) -> Result<Answer, Failure> {
+    ask(listen, &format!("GET {path} HTTP/1.1\r\n"), PATIENCE)
 }
 
 /// Asks for something to be done. No page of another origin can send this field without being asked first, and refused.
-pub(super) fn act(listen: Option<&Listen>, guard: &guard::Params, path: &str) -> Result<Answer, Failure> {
-    ask(listen, guard, &format!("POST {path} HTTP/1.1\r\nBearerd-Action: 1\r\nContent-Length: 0\r\n"))
+pub(super) fn act(listen: Option<&Listen>, path: &str) -> Result<Answer, Failure> {
+    let opening = format!("POST {path} HTTP/1.1\r\nBearerd-Action: 1\r\nContent-Length: 0\r\n");
+    ask(listen, &opening, WORK)
 }
 
-fn ask(listen: Option<&Listen>, guard: &guard::Params, opening: &str) -> Result<Answer, Failure> {
+fn ask(listen: Option<&Listen>, opening: &str, patience: Duration) -> Result<Answer, Failure> {
     let unreachable = |why: String| Failure::new(Exit::Unreachable, why);
     let Some(listen) = listen else {
         let why = "the configuration has no listener for this: set admin.listen (or probes.listen)";
         return Err(unreachable(why.to_owned()));
     };
-    exchange(listen, guard, opening).map_err(|error| {
+    exchange(listen, opening, patience).map_err(|error| {
         if error.kind() == io::ErrorKind::TimedOut {
             let may = "what was asked of it may be under way still; `bearerd status` says more";
             return unreachable(format!("what listens at {listen} did not answer in time ({error}): {may}"));
@@ -51,21 +54,21 @@ fn ask(listen: Option<&Listen>, guard: &guard::Params, opening: &str) -> Result<
     })
 }
 
-fn exchange(listen: &Listen, guard: &guard::Params, opening: &str) -> io::Result<Answer> {
-    let host = host_header(listen, guard);
-    let request = format!("{opening}Host: {host}\r\nConnection: close\r\n\r\n");
+fn exchange(listen: &Listen, opening: &str, patience: Duration) -> io::Result<Answer> {
+    // A name that the admin listener always goes by, wherever it is.
+    let request = format!("{opening}Host: localhost\r\nConnection: close\r\n\r\n");
     let bytes = match listen {
         Listen::Tcp { port: 0, .. } => {
             return Err(io::Error::other("port 0 is another one at each start, so it cannot be known here"));
         }
         Listen::Tcp { host, port } => {
             let stream = connect(dialled(host), *port)?;
-            talk(stream, &request, TcpStream::set_read_timeout)?
+            talk(stream, &request, patience, TcpStream::set_read_timeout)?
         }
         #[cfg(unix)]
         Listen::Unix(path) => {
             use std::os::unix::net::UnixStream;
-            talk(UnixStream::connect(path)?, &request, UnixStream::set_read_timeout)?
+            talk(UnixStream::connect(path)?, &request, patience, UnixStream::set_read_timeout)?
         }
         #[cfg(not(unix))]
         Listen::Unix(_) => return Err(io::Error::other("this system has no Unix sockets")),
@@ -123,31 +126,25 @@ fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// A name that the guard lets in: the one dialled, or else the first that is allowed.
-fn host_header(listen: &Listen, guard: &guard::Params) -> String {
-    let dialled = match listen {
-        Listen::Tcp { host, .. } if host.contains(':') => format!("[{}]", dialled(host)),
-        Listen::Tcp { host, .. } => dialled(host).to_owned(),
-        Listen::Unix(_) | Listen::Inherited(_) => "localhost".to_owned(),
-    };
-    let allowed = &guard.allowed_hosts;
-    if allowed.contains(&dialled) { dialled } else { allowed.first().cloned().unwrap_or(dialled) }
-}
-
 /// Sends the request and reads to the end of the answer, which the other side marks by closing.
 fn talk<S: Read + Write>(
     mut stream: S,
     request: &str,
+    patience: Duration,
     set_timeout: impl Fn(&S, Option<Duration>) -> io::Result<()>,
 ) -> io::Result<Vec<u8>> {
+    let too_late = || {
+        let why = format!("no whole answer within {} s", patience.as_secs());
+        Err(io::Error::new(io::ErrorKind::TimedOut, why))
+    };
     let watch = Stopwatch::start();
     let (mut answer, mut chunk) = (Vec::new(), [0; 8192]);
-    set_timeout(&stream, Some(PATIENCE))?;
+    set_timeout(&stream, Some(patience))?;
     stream.write_all(request.as_bytes())?;
     loop {
-        let left = PATIENCE.saturating_sub(watch.elapsed());
+        let left = patience.saturating_sub(watch.elapsed());
         if left.is_zero() {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "no whole answer within 5 s"));
+            return too_late();
         }
         set_timeout(&stream, Some(left))?;
         match stream.read(&mut chunk) {
@@ -155,7 +152,7 @@ fn talk<S: Read + Write>(
             Ok(read) => answer.extend_from_slice(chunk.get(..read).unwrap_or_default()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "no whole answer within 5 s"));
+                return too_late();
             }
             Err(error) => return Err(error),
         }
@@ -180,18 +177,25 @@ fn read_answer(bytes: &[u8]) -> io::Result<Answer> {
 mod tests {
     use super::*;
 
-    fn tcp(host: &str) -> Listen {
-        Listen::Tcp { host: host.to_owned(), port: 1 }
-    }
-
     #[test]
-    fn the_host_is_one_that_the_guard_lets_in() {
-        let usual = guard::Params::default();
-        assert_eq!(host_header(&tcp("127.0.0.1"), &usual), "127.0.0.1");
-        assert_eq!(host_header(&tcp("::"), &usual), "[::1]");
-        assert_eq!(host_header(&Listen::Unix("/s".into()), &usual), "localhost");
-        let named = guard::Params { allowed_hosts: vec!["api.test".to_owned()], ..usual };
-        assert_eq!(host_header(&tcp("127.0.0.1"), &named), "api.test");
+    fn what_is_done_may_take_longer_than_what_is_told() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = Listen::Tcp { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() };
+        let slow = std::thread::spawn(move || {
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().unwrap();
+                let _read = stream.read(&mut [0; 1024]);
+                std::thread::sleep(Duration::from_millis(300));
+                // Who has lost patience is gone.
+                let _gone = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\ndone");
+            }
+        });
+        let asked = |patience| ask(Some(&at), "GET / HTTP/1.1\r\n", patience);
+        let Err(failure) = asked(Duration::from_millis(1)) else { panic!("it was waited for") };
+        assert!(failure.says.contains("no whole answer within"), "{}", failure.says);
+        assert_eq!(asked(WORK).ok().map(|answer| answer.body), Some("done".to_owned()));
+        assert!(WORK > admin::WORK && PATIENCE < admin::WORK);
+        slow.join().unwrap();
     }
 
     #[test]

@@ -70,8 +70,7 @@ fn beside(config: &Config) -> Beside {
         None => Beside::Unseen("with the admin listener off it cannot be asked".to_owned()),
         Some(listen) => {
             // At the default address another one is let be.
-            let is_anothers =
-                || !admin.listen_is_default && ask::get(Some(listen), &config.proxy.guard, "/livez").is_ok();
+            let is_anothers = || !admin.listen_is_default && ask::get(Some(listen), "/livez").is_ok();
             if ask::is_nobodys(listen) || is_anothers() { Beside::Not(why) } else { Beside::Unseen(why) }
         }
     }

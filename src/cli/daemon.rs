@@ -20,7 +20,7 @@ pub(super) struct Report {
 
 /// Asks how it is. Whoever answers for another configuration is refused.
 pub(super) fn report(config: &Config) -> Result<Report, Failure> {
-    let answer = ask::get(config.admin.listen.as_ref(), &config.proxy.guard, "/api/v1/status")?;
+    let answer = ask::get(config.admin.listen.as_ref(), "/api/v1/status")?;
     let json: Value = serde_json::from_str(&answer.body).unwrap_or_default();
     match json.pointer("/config/identity").and_then(Value::as_str) {
         Some(identity) if identity == admin::identity(config) => Ok(Report { text: answer.body, json }),
@@ -35,7 +35,7 @@ pub(super) fn report(config: &Config) -> Result<Report, Failure> {
 /// Has it do something, once it is known to be the right one; what it answers if it does.
 pub(super) fn act(config: &Config, path: &str) -> Result<Value, Failure> {
     report(config)?;
-    let Answer { status, body, .. } = ask::act(config.admin.listen.as_ref(), &config.proxy.guard, path)?;
+    let Answer { status, body, .. } = ask::act(config.admin.listen.as_ref(), path)?;
     let json: Value = serde_json::from_str(&body).unwrap_or_default();
     if (200..300).contains(&status) {
         return Ok(json);

@@ -40,7 +40,7 @@ fn healthy(common: &Common, arguments: Arguments) -> Result<Exit, Failure> {
 pub(super) fn ask_health(config: &Config, path: &str) -> Result<(u16, String), Failure> {
     let unknown = |listen: &&Listen| matches!(listen, Listen::Tcp { port: 0, .. });
     let probes = config.admin.probes.as_ref().filter(|listen| !unknown(listen));
-    let answer = ask::get(probes.or(config.admin.listen.as_ref()), &config.proxy.guard, path)?;
+    let answer = ask::get(probes.or(config.admin.listen.as_ref()), path)?;
     if answer.identity.as_deref() != Some(admin::identity(config).as_str()) {
         let why = "another bearerd answers there, or something else: it runs another configuration";
         return Err(Failure::new(Exit::Unreachable, why));

@@ -208,11 +208,17 @@ fn times(grant: &Value, now: &str) -> String {
         Some(_past) => "token expired".to_owned(),
         None => "no token".to_owned(),
     };
-    match until(grant, "next_attempt", now) {
-        Some(left) if !left.is_zero() => format!("{token}, next refresh in {}", admin::in_words(left)),
-        Some(_past) => format!("{token}, refresh due now"),
-        None => token,
-    }
+    let next = match until(grant, "next_attempt", now) {
+        Some(left) if !left.is_zero() => format!(", next refresh in {}", admin::in_words(left)),
+        Some(_past) => ", refresh due now".to_owned(),
+        None => String::new(),
+    };
+    let end = match until(grant, "grant_ends", now) {
+        Some(left) if !left.is_zero() => format!(", sign-in ends in {}", admin::in_words(left)),
+        Some(_past) => ", sign-in has ended".to_owned(),
+        None => String::new(),
+    };
+    format!("{token}{next}{end}")
 }
 
 #[cfg(test)]
@@ -226,10 +232,11 @@ mod tests {
     #[test]
     fn a_grant_is_told_in_a_line_and_its_problem_and_cure_below() {
         let report = json!({ "grants": [
-            { "name": "default", "state": "active", "expires": "2026-01-01T00:08:00Z", "next_attempt": "2026-01-01T00:06:00Z" },
+            { "name": "default", "state": "active", "expires": "2026-01-01T00:08:00Z", "next_attempt": "2026-01-01T00:02:38Z",
+              "grant_ends": "2026-01-13T00:00:01Z" },
             { "name": "crm", "state": "sign_in_required", "problem": { "code": "invalid_grant", "sentence": "Sign in again.\u{1b}" } },
         ]});
-        let told = "default  active           — token good for 8 min, next refresh in 6 min\n\
+        let told = "default  active           — token good for 8 min, next refresh in 2 min 38 s, sign-in ends in 12 days\n\
                     crm      sign_in_required — no token\n         Sign in again.\\u{1b} (invalid_grant)\n         → bearerd login crm";
         assert_eq!(in_words(&report, NOW, false), told);
         assert!(in_words(&report, NOW, true).contains("\x1b[31msign_in_required\x1b[0m"));

@@ -99,7 +99,7 @@ async fn a_way_to_prove_the_client_that_the_server_does_not_take_is_told() {
 async fn a_clock_that_is_off_is_told_with_whose_it_is() {
     let setup = Setup::of(strict());
     setup.server.set_clock(3600);
-    let words = "60 min ahead of this machine's";
+    let words = "1 h ahead of this machine's";
     let found = setup.fails(78, "clock_wrong", words).await;
     found.tells(
         "bad",
@@ -107,7 +107,7 @@ async fn a_clock_that_is_off_is_told_with_whose_it_is() {
         "An upstream's clock agrees with this machine's: the server's is wrong",
     );
     setup.server.set_clock(-3600);
-    setup.fails(78, "clock_wrong", "60 min behind this machine's").await;
+    setup.fails(78, "clock_wrong", "1 h behind this machine's").await;
     setup.server.set_clock(60);
     let found = setup.checked().await;
     assert_eq!(found.code, Some(0), "{}", found.text());

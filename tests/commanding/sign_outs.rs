@@ -1,5 +1,7 @@
 //! `bearerd logout`: revoked first, erased then, and never begun anew by what was there before.
 
+use serde_json::Value;
+
 use super::{Place, strict};
 use crate::support::authorization_server::{
     AuthorizationServer, Client, Exchange, Fault, Options, Phase, Stage, TokenState,
@@ -136,6 +138,31 @@ async fn killed_at_any_step_it_leaves_what_is_good_or_what_is_refused_and_is_fin
         assert!(code == Some(77) && said.contains("signed_out"), "{phase:?}: {said}");
         assert_eq!(place.server.reuse_errors(), 0);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_running_one_ends_what_it_has_begun_though_who_asked_is_gone() {
+    let place = Place::of(strict(600));
+    let toml = std::fs::read_to_string(place.home.path().join("proxy.toml")).unwrap();
+    let path = format!("path = \"{}/state.json\"", place.home.path().display());
+    place.home.configure(&toml.replace(&path, "kind = \"memory\"").replace("\"2s\"", "\"20s\""));
+    let bearerd = place.runs().await;
+    place.waits_until("a token", |grant| grant["state"] == "active").await;
+
+    place.server.fault_revocation(Fault::Hang, Phase::AfterProcessing);
+    let mut asker = Process::spawn(place.home.bearerd().arg("logout")).keeps_secrets_of(&place.server);
+    let is_held = |one: &Exchange| one.is_revocation() && one.stage == Stage::Held;
+    place.server.wait_for("a revocation that hangs", |log| log.iter().any(is_held)).await;
+    asker.kill();
+    // What is answered now comes after the end of the asker's connection.
+    for _ in 0..3 {
+        assert_eq!(place.said(&["status"]).await.0, Some(0));
+    }
+    place.server.heal();
+    let grant = place.waits_until("no token", |grant| grant["state"] == "sign_in_required").await;
+    assert_eq!((&grant["problem"]["code"], &grant["expires"]), (&"signed_out".into(), &Value::Null));
+    assert!(is_revoked(&place));
+    drop(bearerd);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

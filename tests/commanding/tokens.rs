@@ -24,7 +24,7 @@ async fn the_token_is_printed_while_nobody_runs_and_asks_nobody() {
 
     let (code, said) = place.said(&["token", "--min-valid", "10m"]).await;
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("good for 9 min only") && said.contains("bearerd refresh"), "{said}");
+    assert!(said.contains("good for 9 min ") && said.contains("bearerd refresh"), "{said}");
     assert_eq!(place.said(&["token", "nobody"]).await.0, Some(78));
     assert_eq!(place.said(&["token", "--min-valid", "soon"]).await.0, Some(2));
     assert_eq!(place.server.requests().len(), asked, "nobody was asked");

@@ -112,10 +112,116 @@ const scenarios = {
       await page.goto(given.page);
     }
     await page.locator("#default-sign-in summary").click();
-    const command = await page.locator("#default-sign-in code").innerText();
+    const command = await page.locator("#default-sign-in .command code").innerText();
     await page.getByRole("link", { name: "Load it again every 10 seconds" }).click();
     const loads = await page.locator("meta[http-equiv=refresh]").count();
     return { before, after: await rows.count(), back, command, loads, buttons: await page.locator("button").allInnerTexts() };
+  },
+
+  // Signing out, to the sentence that says what came of it, and what the page shows then.
+  async signOut() {
+    const { page } = await open({ javaScriptEnabled: given.script });
+    if (given.script) await page.locator("#link:has-text('Live')").waitFor();
+    await page.locator("#default-sign-out summary").click();
+    await page.getByRole("button", { name: "Sign out of default" }).click();
+    const told = given.script ? page.locator("#default-sign-out .told:not(:empty)") : page.locator("main .card p").first();
+    await told.waitFor();
+    const said = await told.innerText();
+    if (!given.script) {
+      await page.getByRole("link", { name: "Back to the status page" }).click();
+      await page.locator("#default-state").waitFor();
+    }
+    const isOut = said.includes("erased here.");
+    for (let tries = 0; isOut && !(await page.locator("#verdict").innerText()).includes("Sign-in needed") && tries < 200; tries++) {
+      await page.waitForTimeout(100);
+      if (!given.script) await page.goto(given.page);
+    }
+    return { said, page: await page.locator("body").innerText() };
+  },
+
+  // What comes during a pause is shown after it, and a pause says nothing of the link.
+  async pause() {
+    const { page } = await open();
+    const [link, list] = [page.locator("#link"), page.locator("#requests")];
+    await page.locator("#link:has-text('Live')").waitFor();
+    await fetch(given.proxy + "/before").then((answer) => answer.text());
+    await list.getByText("/before").waitFor();
+    await page.getByRole("button", { name: "Pause" }).click();
+    const rows = page.locator("#default-history tbody tr");
+    const before = await rows.count();
+    await fetch(given.proxy + "/while-paused").then((answer) => answer.text());
+    // What is told of this refresh is told with that request or after it.
+    await fetch(given.page + "api/v1/grants/default/refresh", { method: "POST", headers: { "bearerd-action": "1" } });
+    await rows.nth(before).waitFor();
+    const seen = { link: await link.innerText(), paused: await list.innerText() };
+    const button = page.locator("button.pause");
+    seen.button = await button.innerText();
+    await button.click();
+    Object.assign(seen, { resumed: await list.innerText(), again: await link.innerText() });
+    // Another page, which is told nothing.
+    const context = await browser.newContext();
+    await context.route("**/api/v1/events", (route) => route.abort("connectionrefused"));
+    const deaf = await context.newPage();
+    await deaf.goto(given.page);
+    await deaf.locator("#link.lost").waitFor();
+    await deaf.getByRole("button", { name: "Pause" }).click();
+    seen.lost = await deaf.locator("#link").innerText();
+    return seen;
+  },
+
+  // More tabs than a browser has connections to one address; only one of them is seen at a time.
+  async tabs() {
+    const context = await browser.newContext();
+    context.setDefaultTimeout(20_000);
+    const look = (page, hidden) =>
+      page.evaluate((hidden) => {
+        Object.defineProperty(document, "hidden", { get: () => hidden, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+      }, hidden);
+    const pages = [];
+    for (let number = 0; number < 9; number++) {
+      if (pages.length > 0) await look(pages.at(-1), true);
+      const page = await context.newPage();
+      await page.goto(given.page);
+      await page.locator("#link:has-text('Live')").waitFor();
+      pages.push(page);
+    }
+    // The first is looked at again, and has missed nothing.
+    const rows = pages[0].locator("#default-history tbody tr");
+    const before = await rows.count();
+    await fetch(given.page + "api/v1/grants/default/refresh", { method: "POST", headers: { "bearerd-action": "1" } });
+    await look(pages.at(-1), true);
+    await look(pages[0], false);
+    await rows.nth(before).waitFor();
+    return { live: pages.length, kept: (await rows.count()) > before };
+  },
+
+  // Every place of those who are told what changes is taken, and then given back.
+  async crowd() {
+    const crowd = new AbortController();
+    for (let number = 0; number < 16; number++) {
+      const answer = await fetch(given.page + "api/v1/events", { signal: crowd.signal });
+      if (answer.status !== 200) throw new Error(`place ${number}: ${answer.status}`);
+    }
+    const { page } = await open();
+    const link = page.locator("#link");
+    await page.locator("#link.lost").waitFor();
+    const full = await link.innerText();
+    crowd.abort();
+    await page.locator("#link:not(.lost)").waitFor();
+    return { full, room: await link.innerText() };
+  },
+
+  // Another configuration is taken into use while the page is open.
+  async reload() {
+    const { page } = await open();
+    await page.locator("#link:has-text('Live')").waitFor();
+    const moved = page.locator("table.routes code", { hasText: "/moved" });
+    const before = (await moved.count()) > 0;
+    const answer = await fetch(given.page + "api/v1/reload", { method: "POST", headers: { "bearerd-action": "1" } });
+    if (!answer.ok) throw new Error(await answer.text());
+    await moved.waitFor();
+    return { before, after: (await moved.count()) === 1 };
   },
 
   // Every action can be reached and done with the keyboard alone.
@@ -154,6 +260,10 @@ const scenarios = {
     for (const origin of [`http://127.0.0.1:${port}/`, `http://localhost:${port}/`, `http://evil.test:${port}/`]) {
       for (const target of [given.page, rebound]) {
         const { page, context } = await open({}, origin);
+        const documents = [];
+        page.on("response", (response) => {
+          if (response.request().resourceType() === "document") documents.push(response);
+        });
         const seen = await page.evaluate(async (target) => {
           const read = async (path, options) => {
             try {
@@ -169,13 +279,6 @@ const scenarios = {
           frame.src = target;
           document.body.append(frame);
           await new Promise((done) => (frame.onload = done));
-          const framed = (() => {
-            try {
-              return frame.contentDocument?.body?.innerText ?? null;
-            } catch {
-              return null;
-            }
-          })();
           const events = await new Promise((done) => {
             const source = new EventSource(target + "api/v1/events");
             source.onmessage = (event) => done(event.data);
@@ -189,16 +292,34 @@ const scenarios = {
               await read(act, { method: "POST", body: form, credentials: "include" }),
               await read("api/v1/stop", { method: "POST", headers: { "bearerd-action": "1" } }),
             ],
-            framed,
             events,
           };
         }, target);
+        // What the frame was sent, and what it shows: from here, not from the page, which may not look into it.
+        const frame = page.frames().find((one) => one !== page.mainFrame());
+        const framed = {
+          status: documents.find((one) => one.frame() === frame)?.status() ?? null,
+          text: (await frame.evaluate(() => document.documentElement.innerText).catch(() => "")) ?? "",
+        };
+        // A link, followed by a person, and then the answer's own.
+        const link = await (async () => {
+          const tab = await context.newPage();
+          await tab.goto(origin);
+          await tab.evaluate((href) => document.body.append(Object.assign(document.createElement("a"), { href, textContent: "go" })), target);
+          const [answer] = await Promise.all([tab.waitForNavigation(), tab.getByText("go").click()]);
+          const text = await tab.locator("body").innerText();
+          const on = tab.getByRole("link", { name: "Open the status page" });
+          if ((await on.count()) === 0) return { status: answer.status(), text };
+          await Promise.all([tab.waitForNavigation(), on.click()]);
+          const leads = (await tab.locator("#default-state").count()) === 1;
+          return { status: answer.status(), text, on: tab.url(), leads };
+        })();
         // A form leaves the page for where it is sent.
         const [answer] = await Promise.all([
           page.waitForNavigation(),
           page.evaluate((action) => Object.assign(document.forms[0], { action }).submit(), target + "api/v1/stop"),
         ]);
-        attempts.push({ origin, target, ...seen, form: answer.status() });
+        attempts.push({ origin, target, ...seen, framed, link, form: answer.status() });
         await context.close();
       }
     }
@@ -219,7 +340,17 @@ const scenarios = {
     });
     await page.waitForTimeout(700);
     for (const selector of given.open ?? []) await page.locator(selector).click();
-    await page.screenshot({ path: given.file, fullPage: given.whole ?? true });
+    // Names instead of this moment's ports and folders.
+    await page.evaluate((names) => {
+      const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+      while (texts.nextNode()) {
+        for (const [from, to] of names) texts.currentNode.data = texts.currentNode.data.replaceAll(from, to);
+      }
+    }, given.names ?? []);
+    // Down to the end of a card.
+    const last = given.until && (await page.locator(given.until).boundingBox());
+    const clip = last && { x: 0, y: 0, width: given.width, height: Math.ceil(last.y + last.height + 12) };
+    await page.screenshot({ path: given.file, fullPage: true, ...(clip && { clip }) });
     return { complaints };
   },
 };

@@ -85,15 +85,52 @@ async fn a_sign_out_tells_what_was_done_and_the_refresher_looks_at_once() {
         (200, serde_json::json!({ "revoked": true, "sentence": "Revoked." }))
     );
     assert!(stage.ended.try_recv().is_ok() && matches!(stage.told.try_recv(), Ok(Command::Look)));
-    let token = form_token(&stage).await;
-    let reply = post(stage.admin, SIGN_OUT, FORM, &format!("token={token}")).await;
-    assert_eq!((reply.status(), reply.head.header("location")), (303, Some("/")));
-    assert!(stage.ended.try_recv().is_ok() && stage.told.try_recv().is_ok());
     // The server cannot be told.
     stage.ended.close();
     let reply = post(stage.admin, SIGN_OUT, COMMAND, "").await;
     assert_eq!((reply.status(), reply.json()["code"].clone()), (502, "no_grant".into()));
     assert!(stage.told.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_browser_without_a_script_is_told_in_a_page_what_came_of_it() {
+    let mut stage = stage().await;
+    let form = format!("{FORM}\r\nAccept: text/html,application/xhtml+xml;q=0.9");
+    let good = format!("token={}", form_token(&stage).await);
+    let told = async |path, body: &str, fields: &str| {
+        let reply = post(stage.admin, path, fields, body).await;
+        assert_eq!(reply.head.header("content-type"), Some("text/html; charset=utf-8"), "{path}");
+        let page = reply.text();
+        assert!(page.contains("<a href=\"/\">Back to the status page</a>"), "{page}");
+        (reply.status(), page)
+    };
+    let (status, page) = told(SIGN_OUT, &good, &form).await;
+    assert!(status == 200 && page.contains("Revoked.") && page.contains("<h1>Done</h1>"), "{page}");
+    assert!(stage.ended.try_recv().is_ok() && stage.told.try_recv().is_ok());
+    stage.ended.close();
+    let (status, page) = told(SIGN_OUT, &good, &form).await;
+    assert!(
+        status == 502 && page.contains("<h1>That did not work</h1>") && page.contains("channel closed"),
+        "{page}"
+    );
+    // The page is of a process that has ended.
+    let (status, page) = told(REFRESH, "token=00", &form).await;
+    assert!(status == 403 && page.contains("load the page again"), "{page}");
+    assert_eq!(told("/api/v1/grants/crm/sign_out", &good, &form).await.0, 404);
+    assert_eq!(told(REFRESH, &"x".repeat(17 * 1024), &form).await.0, 413);
+    // What a program asks for, it is told as a program.
+    let reply = post(stage.admin, SIGN_OUT, &format!("{form}\r\nbearerd-action: 1"), &good).await;
+    assert_eq!((reply.status(), reply.json()["code"].clone()), (502, "no_grant".into()));
+    nothing_was_done_but_the_sign_out(&mut stage);
+}
+
+/// Nothing else was asked for.
+fn nothing_was_done_but_the_sign_out(stage: &mut Stage) {
+    assert!(
+        stage.told.try_recv().is_err()
+            && stage.reloads.try_recv().is_err()
+            && stage.stops.try_recv().is_err()
+    );
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use bearerd::admin::Requests;
 use bearerd::grant::status::{Problem, State, Status};
+use bearerd::store::GrantEnd;
 use serde_json::Value;
 
 use super::{Overview, Stage, as_told, get, stage, usable};
@@ -32,6 +33,10 @@ async fn what_is_shown_is_escaped_and_nothing_runs_but_the_pages_own_script() {
     );
     assert_eq!((page.matches("<script").count(), page.matches("<style").count()), (1, 1));
     assert!(page.contains("<code>bearerd login</code>"), "what to do, to the letter");
+    for tag in page.split('<') {
+        let tag = tag.split_once('>').map_or(tag, |(tag, _)| tag);
+        assert!(tag.matches(" class=").count() <= 1, "an attribute stands once: {tag}");
+    }
 
     let policy = reply.head.header("content-security-policy").unwrap();
     for (directive, begin, end) in
@@ -118,32 +123,154 @@ async fn what_changes_is_told_and_nothing_else() {
     let page = get(stage.admin, "/").await.text();
     let mut peer = listener(&stage).await;
     let first = event(&mut peer).await;
-    let ids: BTreeSet<&str> =
-        first["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
+    let ids: Vec<&String> = first["parts"].as_object().unwrap().keys().collect();
     assert_eq!(
-        ids,
-        first["parts"].as_object().unwrap().keys().map(String::as_str).collect(),
+        page.matches("class=\"live").count() + page.matches(" live\"").count(),
+        ids.len(),
         "the first tells all"
     );
-    assert_eq!(page.matches("class=\"live").count() + page.matches(" live\"").count(), ids.len());
     for id in ids {
         assert!(page.contains(&format!("id=\"{id}\"")), "{id}");
         assert!(page.contains(first["parts"][id].as_str().unwrap()), "{id} is as it was sent");
     }
+    assert_eq!(first["edition"], between(&page, "data-edition=\"", "\""));
 
     let problem = Problem { code: "lost_rotation", sentence: "Lost.".to_owned() };
     stage.board.post(Status { problem: Some(problem), ..usable(State::SignInRequired) });
     let next = event(&mut peer).await;
     let changed: Vec<&String> = next["parts"].as_object().unwrap().keys().collect();
+    let changed: Vec<&String> = changed.into_iter().filter(|id| *id != "up").collect();
     assert_eq!(changed, ["verdict", "announce", "default-state", "default-life", "default-problem"]);
     assert!(next["title"].as_str().unwrap().starts_with("Sign-in needed"), "{next}");
-    assert_eq!(next["ids"], first["ids"]);
+    assert_eq!(next["edition"], first["edition"]);
+}
 
-    // Other grants: another page.
-    let mut overview = copy(&stage);
-    overview.grants.pop();
-    stage.overview.store(overview.into());
-    assert_ne!(event(&mut peer).await["ids"], first["ids"]);
+#[tokio::test]
+async fn what_stands_still_on_the_page_makes_another_page_once_it_changes() {
+    let stage = stage().await;
+    let mut editions = BTreeSet::new();
+    let mut peer = listener(&stage).await;
+    editions.insert(event(&mut peer).await["edition"].to_string());
+    let changes: [fn(&mut Overview); 5] = [
+        |overview| overview.routes[0].upstream = "https://other.test".to_owned(),
+        |overview| overview.config_file = Some("/etc/other.toml".into()),
+        |overview| drop(overview.grants.pop()),
+        |overview| overview.requests = Requests::new(0, Vec::new),
+        |overview| overview.started = overview.started.minus(Duration::from_secs(1)),
+    ];
+    for (done, change) in changes.iter().enumerate() {
+        let mut overview = copy(&stage);
+        change(&mut overview);
+        stage.overview.store(overview.into());
+        let edition = event(&mut peer).await["edition"].to_string();
+        assert!(editions.insert(edition.clone()), "after {done} changes");
+        let page = get(stage.admin, "/").await.text();
+        assert_eq!(format!("\"{}\"", between(&page, "data-edition=\"", "\"")), edition);
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_sign_in_is_told_and_warned_of() {
+    let stage = stage().await;
+    let day = Duration::from_secs(86_400);
+    let told = async |left: Duration| {
+        let grant_end =
+            Some(GrantEnd { told: super::NOW.wall.saturating_sub(day * 30), at: super::NOW.wall + left });
+        stage.board.post(Status { grant_end, ..usable(State::Active) });
+        get(stage.admin, "/").await.text()
+    };
+    let page = told(day * 15).await;
+    assert!(page.contains("<dt>Sign-in ends</dt><dd><time datetime=\"2027-01-30T08:00:00Z\""), "{page}");
+    assert!(!page.contains("puts that off"), "there is time");
+    let page = told(day * 13).await;
+    assert!(
+        page.contains("The sign-in ends in 1") && page.contains(" days, and no refresh puts that off"),
+        "{page}"
+    );
+    stage.board.post(usable(State::Active));
+    assert!(!get(stage.admin, "/").await.text().contains("Sign-in ends"), "the server has not said");
+}
+
+#[tokio::test]
+async fn the_command_that_signs_in_names_the_file_that_is_meant() {
+    let stage = stage().await;
+    for (file, command) in [
+        ("/etc/bearerd/proxy.toml", "bearerd login -c /etc/bearerd/proxy.toml"),
+        ("/my files/proxy.toml", "bearerd login -c &#39;/my files/proxy.toml&#39;"),
+    ] {
+        stage.overview.store(Overview { config_file: Some(file.into()), ..copy(&stage) }.into());
+        let page = get(stage.admin, "/").await.text().replace("'", "&#39;");
+        assert!(page.contains(&format!("<code>{command}</code>")), "{command}");
+        assert!(page.contains("where bearerd keeps this grant"));
+    }
+}
+
+#[tokio::test]
+async fn a_link_of_another_site_leads_to_a_page_that_leads_on_and_shows_nothing() {
+    let stage = stage().await;
+    stage.board.post(usable(State::Active));
+    let ask = async |path: &str, fields: &str| {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site\r\n{fields}\r\n\r\n"
+        );
+        Peer::connect(stage.admin).await.ask(request).await
+    };
+    let link = "Sec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document";
+    let reply = ask("/", link).await;
+    let page = reply.text();
+    assert_eq!((reply.status(), reply.head.header("content-type")), (403, Some("text/html; charset=utf-8")));
+    assert!(page.contains("Another site's link led here") && page.contains("<a href=\"/\">"), "{page}");
+    let shown = page.split("</style>").last().unwrap();
+    for hidden in ["default", "billing", "token\"", "<script", "<form", env!("CARGO_PKG_VERSION")] {
+        assert!(!shown.contains(hidden), "{hidden}");
+    }
+    assert!(reply.head.header("proxy-status").unwrap().contains("origin_not_allowed"));
+    for (path, fields) in [
+        ("/api/v1/status", link),
+        ("/", "Sec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: iframe"),
+        ("/", "Sec-Fetch-Mode: no-cors\r\nSec-Fetch-Dest: document"),
+        ("/", "Sec-Fetch-Mode: cors"),
+    ] {
+        let reply = ask(path, fields).await;
+        let (status, told) = (reply.status(), reply.json());
+        assert_eq!((status, &told["code"]), (403, &"origin_not_allowed".into()), "{path} {fields}");
+        let sentence = told["sentence"].as_str().unwrap();
+        assert!(
+            sentence.contains("another site") && !sentence.contains("guard."),
+            "no advice for the proxy: {sentence}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_answer_forbids_to_be_kept_sniffed_framed_or_embedded() {
+    let stage = stage().await;
+    for (fields, path) in [
+        ("Host: localhost", "/"),
+        ("Host: localhost", "/icon.svg"),
+        ("Host: localhost", "/api/v1/status"),
+        ("Host: localhost", "/no_such_page"),
+        ("Host: evil.test", "/"),
+        ("Host: localhost\r\nOrigin: https://evil.test", "/"),
+        (
+            "Host: localhost\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document",
+            "/",
+        ),
+        ("Host: localhost\r\nHost: localhost", "/"),
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\n{fields}\r\n\r\n");
+        let reply = Peer::connect(stage.admin).await.ask(request).await;
+        for (name, value) in [
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+            ("cross-origin-resource-policy", "same-origin"),
+            ("referrer-policy", "same-origin"),
+        ] {
+            assert_eq!(reply.head.header(name), Some(value), "{fields} {path}");
+        }
+        let policy = reply.head.header("content-security-policy").unwrap();
+        assert!(policy.contains("frame-ancestors 'none'"), "{fields} {path}");
+    }
 }
 
 #[tokio::test]

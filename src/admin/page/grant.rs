@@ -6,6 +6,7 @@ use super::super::{Grant, Overview, in_words};
 use super::View;
 use super::words::{self, Tone};
 use crate::clock::Moment;
+use crate::grant::end;
 use crate::grant::status::{Attempt, Problem, State, Status};
 use crate::token::GrantName;
 
@@ -20,12 +21,12 @@ pub(super) fn card(view: &View<'_>, grant: &Grant) -> Markup {
         section.card.grant aria-labelledby=(heading) {
             div.head {
                 h2 id=(heading) { span.kind { "Grant " } (name) }
-                div.live id=(format!("{name}-state")) { (state(&status)) }
+                div.live id=(format!("{name}-state")) { (state(&status, view.now)) }
                 (refresh(view.overview, name))
             }
             div.live id=(format!("{name}-life")) { (life(&status, view.now)) }
-            div.live id=(format!("{name}-problem")) { (problems(view.overview, grant, &status)) }
-            (facts(grant, &status))
+            div.live id=(format!("{name}-problem")) { (problems(view, grant, &status)) }
+            dl.facts.live id=(format!("{name}-facts")) { (facts(grant, &status, view.now)) }
             @if grant.about.signs_in { (doors(view.overview, name)) }
             h3 id=(format!("{name}-refreshes")) { "Refreshes" }
             div.live id=(format!("{name}-history")) { (history(name, &status, view.now)) }
@@ -34,19 +35,26 @@ pub(super) fn card(view: &View<'_>, grant: &Grant) -> Markup {
 }
 
 /// The parts that change, by the id of the element that holds them.
-pub(super) fn parts(view: &View<'_>, grant: &Grant) -> [(String, Markup); 4] {
+pub(super) fn parts(view: &View<'_>, grant: &Grant) -> [(String, Markup); 5] {
     let (name, status) = (&grant.name, grant.board.look());
     [
-        (format!("{name}-state"), state(&status)),
+        (format!("{name}-state"), state(&status, view.now)),
         (format!("{name}-life"), life(&status, view.now)),
-        (format!("{name}-problem"), problems(view.overview, grant, &status)),
+        (format!("{name}-problem"), problems(view, grant, &status)),
+        (format!("{name}-facts"), facts(grant, &status, view.now)),
         (format!("{name}-history"), history(name, &status, view.now)),
     ]
 }
 
-fn state(status: &Status) -> Markup {
-    let tone = Tone::of(status.state);
-    html! { p.badge.(tone.class()) { (tone.icon()) span { (words::state(status.state)) } } }
+/// What stands still, beside the name.
+pub(super) fn still(overview: &Overview, grant: &Grant) -> Markup {
+    html! { (grant.name) @if grant.about.signs_in { (doors(overview, &grant.name)) } }
+}
+
+fn state(status: &Status, now: Moment) -> Markup {
+    let state = words::met(status, now);
+    let tone = Tone::of(state);
+    html! { p.badge.(tone.class()) { (tone.icon()) span { (words::state(state)) } } }
 }
 
 fn life(status: &Status, now: Moment) -> Markup {
@@ -83,7 +91,7 @@ fn bar(status: &Status, obtained: Moment, expires: Moment, now: Moment) -> Marku
                 }
             }
         }
-        dl.moments {
+        dl.moments.(below(next.map(share))) {
             div { dt { "Issued" } dd { (words::time(obtained, now)) } }
             @if let Some(next) = next {
                 div.next { dt { (next_is) } dd { (words::time(next, now)) } }
@@ -93,7 +101,18 @@ fn bar(status: &Status, obtained: Moment, expires: Moment, now: Moment) -> Marku
     }
 }
 
-fn problems(overview: &Overview, grant: &Grant, status: &Status) -> Markup {
+/// The classes that bring a label below the mark at this share of the bar: a page may carry no style of its elements' own.
+fn below(share: Option<f64>) -> String {
+    let Some(share) = share else { return String::new() };
+    // To the next whole percent; the mark is no thinner.
+    let percent = format!("{:02.0}", share.min(99.0));
+    let (tens, ones) = percent.split_at(1);
+    format!("tens-{tens} ones-{ones}")
+}
+
+fn problems(view: &View<'_>, grant: &Grant, status: &Status) -> Markup {
+    let sign_in = || words::command(&sign_in(view.overview, &grant.name));
+    let ends = status.grant_end.filter(|end| end::warnings_due(*end, view.now) > 0);
     let needs_sign_in = status.state == State::SignInRequired && grant.about.signs_in;
     html! {
         @if let Some(problem) = &status.problem {
@@ -101,7 +120,7 @@ fn problems(overview: &Overview, grant: &Grant, status: &Status) -> Markup {
                 (told(problem))
                 @if needs_sign_in {
                     p { "Sign in with this command; requests get a token as soon as that is done:" }
-                    (words::command(&sign_in(overview, &grant.name)))
+                    (sign_in())
                 } @else {
                     p.more { "More about it: " code { "bearerd explain " (problem.code) } }
                 }
@@ -112,6 +131,15 @@ fn problems(overview: &Overview, grant: &Grant, status: &Status) -> Markup {
                 p { "A new refresh token lives in memory only: it could not be saved. Do not end bearerd before it is." }
             }
         }
+        @if let Some(end) = ends.filter(|_| !needs_sign_in) {
+            div.problem.trouble {
+                p {
+                    "The sign-in ends in " (in_words(end.at.saturating_sub(view.now.wall)))
+                    ", and no refresh puts that off. Sign in again before, with this command:"
+                }
+                (sign_in())
+            }
+        }
         @if !grant.used { p.more { "No route uses this grant." } }
     }
 }
@@ -120,16 +148,17 @@ fn told(problem: &Problem) -> Markup {
     html! { p { (words::sentence(&problem.sentence)) " " code.code { (problem.code) } } }
 }
 
-fn facts(grant: &Grant, status: &Status) -> Markup {
+fn facts(grant: &Grant, status: &Status, now: Moment) -> Markup {
     let about = &grant.about;
     html! {
-        dl.facts {
-            @if !about.issuer.is_empty() {
-                div { dt { "Server" } dd { (about.issuer) } }
-                div { dt { "Client" } dd { (about.client_id) } }
-            }
-            @if !about.scopes.is_empty() { div { dt { "Scopes" } dd { (about.scopes.join(" ")) } } }
-            div { dt { "Store" } dd { (status.store) } }
+        @if !about.issuer.is_empty() {
+            div { dt { "Server" } dd { (about.issuer) } }
+            div { dt { "Client" } dd { (about.client_id) } }
+        }
+        @if !about.scopes.is_empty() { div { dt { "Scopes" } dd { (about.scopes.join(" ")) } } }
+        div { dt { "Store" } dd { (status.store) } }
+        @if let Some(end) = status.grant_end {
+            div { dt { "Sign-in ends" } dd { (words::time(Moment { wall: end.at, ..now }, now)) } }
         }
     }
 }
@@ -149,8 +178,9 @@ fn doors(overview: &Overview, name: &GrantName) -> Markup {
         details.door id=(format!("{name}-sign-in")) {
             summary { "Sign in again" }
             div {
-                p { "Signing in needs a browser, so a command does it. Run it where yours is; bearerd takes the new \
-                     sign-in up without a restart." }
+                p { "Signing in needs a browser, so a command does it. Run it on the machine where bearerd keeps this \
+                     grant; with " code { "--device" } " the browser may be anywhere else. bearerd takes the new sign-in \
+                     up without a restart." }
                 (words::command(&sign_in(overview, name)))
             }
         }
@@ -172,17 +202,14 @@ fn form_token(overview: &Overview) -> Markup {
     html! { input type="hidden" name="token" value=(overview.actions.token()); }
 }
 
-/// The command that signs this grant in, to be run anywhere on this machine.
+/// The command that signs this grant in, from any folder: a proxy.toml there would come before the file that is meant.
 fn sign_in(overview: &Overview, name: &GrantName) -> String {
     let mut line = "bearerd login".to_owned();
     if name.as_str() != GrantName::DEFAULT {
         line.push_str(&format!(" {}", words::quoted(name.as_str())));
     }
-    match overview.config_file.as_ref().map(|file| file.display().to_string()) {
-        Some(file) if file != "/etc/bearerd/proxy.toml" => {
-            line.push_str(&format!(" -c {}", words::quoted(&file)));
-        }
-        _ => {}
+    if let Some(file) = &overview.config_file {
+        line.push_str(&format!(" -c {}", words::quoted(&file.display().to_string())));
     }
     line
 }
@@ -224,4 +251,28 @@ fn attempts(attempts: &[&Attempt], labelled: &str, now: Moment) -> Markup {
         ]
     });
     super::table("attempts", labelled, names, rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_brought_below_its_mark() {
+        for (share, classes) in [
+            (Some(0.0), "tens-0 ones-0"),
+            (Some(7.4), "tens-0 ones-7"),
+            (Some(80.4), "tens-8 ones-0"),
+            (Some(99.9), "tens-9 ones-9"),
+            (None, ""),
+        ] {
+            assert_eq!(below(share), classes);
+        }
+        let style = include_str!("page.css");
+        for digit in 0..10 {
+            assert!(
+                style.contains(&format!(".tens-{digit} {{")) && style.contains(&format!(".ones-{digit} {{"))
+            );
+        }
+    }
 }

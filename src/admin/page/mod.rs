@@ -61,20 +61,15 @@ impl<'a> View<'a> {
 pub(super) fn page(view: &View<'_>, query: Option<&str>) -> String {
     let loads_again = query == Some(AGAIN);
     let overview = view.overview;
-    let (tone, verdict) = words::verdict(overview);
+    let (_, verdict) = words::verdict(overview, view.now);
     let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (title(overview)) }
-                link rel="icon" href="/icon.svg" type="image/svg+xml";
-                style { (PreEscaped(STYLE)) }
+                (head(&title(view)))
                 @if loads_again { noscript { meta http-equiv="refresh" content=(EVERY); } }
             }
-            body data-began=(overview.started.rfc3339()) {
+            body data-edition=(edition(overview)) {
                 header.top {
                     p.brand { (key()) "bearerd" }
                     p.about { (env!("CARGO_PKG_VERSION")) " · " span.live #up { (up(view)) } }
@@ -82,8 +77,8 @@ pub(super) fn page(view: &View<'_>, query: Option<&str>) -> String {
                 }
                 main {
                     div.verdict {
-                        h1.live #verdict class=(tone.class()) { (headline(view)) }
-                        p.hidden.live #announce role="status" { (announced(overview, &verdict)) }
+                        h1.live #verdict { (headline(view)) }
+                        p.hidden.live #announce role="status" { (announced(view, &verdict)) }
                         div.live #warnings { (warnings(overview)) }
                     }
                     @for grant in &overview.grants { (grant::card(view, grant)) }
@@ -118,13 +113,56 @@ pub(super) fn page(view: &View<'_>, query: Option<&str>) -> String {
     page.into_string()
 }
 
+/// A sentence on a page of its own, and the way to the status page.
+pub(super) fn notice(title: &str, sentence: &str, on: &str) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head { (head(&format!("{title} · bearerd"))) }
+            body {
+                header.top { p.brand { (key()) "bearerd" } }
+                main {
+                    div.verdict { h1 { (title) } }
+                    section.card {
+                        p { (words::sentence(sentence)) }
+                        p.on { a href="/" { (on) } }
+                    }
+                }
+            }
+        }
+    };
+    page.into_string()
+}
+
+fn head(title: &str) -> Markup {
+    html! {
+        meta charset="utf-8";
+        meta name="viewport" content="width=device-width, initial-scale=1";
+        meta name="color-scheme" content="light dark";
+        title { (title) }
+        link rel="icon" href="/icon.svg" type="image/svg+xml";
+        style { (PreEscaped(STYLE)) }
+    }
+}
+
+/// Names what stands still on the page: it is the same for as long as telling the parts that change is enough.
+pub(super) fn edition(overview: &Overview) -> String {
+    let still = html! {
+        @for one in &overview.grants { (grant::still(overview, one)) }
+        (setup::card(overview))
+        (overview.requests.kept() > 0)
+    };
+    let text = format!("{}\n{}", overview.started.rfc3339(), still.into_string());
+    digest(&SHA256, text.as_bytes()).as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The parts that change, by the id of the element that holds them.
 pub(super) fn parts(view: &View<'_>) -> Vec<(String, String)> {
     let overview = view.overview;
-    let (_, verdict) = words::verdict(overview);
+    let (_, verdict) = words::verdict(overview, view.now);
     let mut parts = vec![
         ("verdict".to_owned(), headline(view)),
-        ("announce".to_owned(), announced(overview, &verdict)),
+        ("announce".to_owned(), announced(view, &verdict)),
         ("up".to_owned(), up(view)),
         ("warnings".to_owned(), warnings(overview)),
     ];
@@ -136,20 +174,22 @@ pub(super) fn parts(view: &View<'_>) -> Vec<(String, String)> {
 }
 
 /// What the browser's tab says.
-pub(super) fn title(overview: &Overview) -> String {
-    format!("{} · bearerd", words::verdict(overview).1)
+pub(super) fn title(view: &View<'_>) -> String {
+    format!("{} · bearerd", words::verdict(view.overview, view.now).1)
 }
 
 fn headline(view: &View<'_>) -> Markup {
-    let (tone, verdict) = words::verdict(view.overview);
+    let (tone, verdict) = words::verdict(view.overview, view.now);
     html! { span.(tone.class()) { (tone.icon()) } (verdict) }
 }
 
 /// For who cannot see what changes: each state, and nothing that counts.
-fn announced(overview: &Overview, verdict: &str) -> Markup {
+fn announced(view: &View<'_>, verdict: &str) -> Markup {
     html! {
         (verdict) "."
-        @for grant in &overview.grants { " " (grant.name) ": " (words::state(grant.board.look().state)) "." }
+        @for grant in &view.overview.grants {
+            " " (grant.name) ": " (words::state(words::met(&grant.board.look(), view.now))) "."
+        }
     }
 }
 

@@ -5,12 +5,13 @@ const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
 // Moments in the reader's own time.
 function localize(root) {
-  const today = new Date().toDateString();
+  const today = new Date();
   for (const time of all("time[datetime]", root)) {
     const at = new Date(time.dateTime);
     const clock = at.toLocaleTimeString([], { hourCycle: "h23" });
-    const day = at.toLocaleDateString([], { day: "numeric", month: "short" });
-    time.textContent = at.toDateString() === today ? clock : `${day} ${clock}`;
+    const year = at.getFullYear() === today.getFullYear() ? undefined : "numeric";
+    const day = at.toLocaleDateString([], { day: "numeric", month: "short", year });
+    time.textContent = at.toDateString() === today.toDateString() ? clock : `${day} ${clock}`;
   }
 }
 
@@ -43,10 +44,16 @@ function prepare(root) {
 // A part is replaced only when it says something else; what was open in it stays open, what had the focus keeps it.
 const shown = new Map();
 let paused = false;
+// What came while it was paused, and is shown afterwards.
+let waiting;
 
 function show(id, html) {
   const part = document.getElementById(id);
-  if (!part || shown.get(id) === html || (paused && id === "requests")) return;
+  if (paused && id === "requests") {
+    waiting = html;
+    return;
+  }
+  if (!part || shown.get(id) === html) return;
   const open = all("details[open]", part).map((details) => details.id);
   const focused = part.contains(document.activeElement) ? document.activeElement : null;
   const path = focused && all(focused.tagName, part).indexOf(focused);
@@ -59,21 +66,51 @@ function show(id, html) {
 
 const link = document.getElementById("link");
 
-function say(isLive) {
+// Why nothing is told; empty while all is.
+let lost;
+
+function say() {
+  if (lost === undefined) return;
   link.hidden = false;
-  link.classList.toggle("lost", !isLive);
-  link.textContent = paused && isLive ? "Live, requests paused" : isLive ? "Live" : "bearerd does not answer; trying again";
+  link.classList.toggle("lost", lost !== "");
+  link.textContent = lost || (paused ? "Live, requests paused" : "Live");
+}
+
+// A browser has six connections to one address, for all of its tabs: one that nobody sees holds none of them.
+let source;
+let again;
+
+function rest() {
+  clearTimeout(again);
+  source?.close();
+  source = undefined;
+}
+
+async function refusal() {
+  try {
+    // Not for its answer, which has no end where there is room again: for its head.
+    const asked = new AbortController();
+    const { status } = await fetch("/api/v1/events", { signal: asked.signal });
+    asked.abort();
+    return status === 503 ? "So many of these pages are open that this one is not kept up to date: close some" : "";
+  } catch {
+    return "";
+  }
 }
 
 function listen() {
-  const source = new EventSource("/api/v1/events");
-  source.onopen = () => say(true);
+  rest();
+  if (document.hidden) return;
+  const mine = (source = new EventSource("/api/v1/events"));
+  source.onopen = () => {
+    lost = "";
+    say();
+  };
   source.onmessage = (event) => {
-    const { began, ids, title, parts } = JSON.parse(event.data);
-    const here = all(".live[id]").map((part) => part.id);
-    // Another process, or other grants: the page is another one.
-    if (began !== document.body.dataset.began || ids.some((id) => !here.includes(id)) || ids.length !== here.length) {
-      source.close();
+    const { edition, title, parts } = JSON.parse(event.data);
+    // Another process, or another configuration: the page is another one.
+    if (edition !== document.body.dataset.edition) {
+      rest();
       location.reload();
       return;
     }
@@ -81,12 +118,18 @@ function listen() {
     for (const [id, html] of Object.entries(parts)) show(id, html);
     for (const id of Object.keys(parts)) if (id.endsWith("-history")) settle(id.slice(0, -"-history".length));
   };
-  source.onerror = () => {
-    say(false);
+  source.onerror = async () => {
     // What was refused is not tried again by itself.
-    if (source.readyState === EventSource.CLOSED) setTimeout(listen, 5000);
+    const isRefused = mine.readyState === EventSource.CLOSED;
+    const why = isRefused ? await refusal() : "";
+    if (mine !== source) return;
+    lost = why || "bearerd does not answer; trying again";
+    say();
+    if (isRefused) again = setTimeout(listen, 5000);
   };
 }
+
+document.addEventListener("visibilitychange", listen);
 
 // Actions are asked for without leaving the page.
 const busy = new Map();
@@ -135,8 +178,10 @@ if (heading) {
   button.textContent = "Pause";
   button.addEventListener("click", () => {
     paused = !paused;
-    button.textContent = paused ? "Go on" : "Pause";
-    say(true);
+    button.textContent = paused ? "Resume" : "Pause";
+    if (!paused && waiting !== undefined) show("requests", waiting);
+    waiting = undefined;
+    say();
   });
   heading.parentElement.append(button);
 }

@@ -9,7 +9,7 @@ use crate::clock::Moment;
 use crate::grant::status::{State, Status};
 
 /// How good or bad something is: each has a colour and a shape of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tone {
     Good,
     Waiting,
@@ -53,6 +53,26 @@ impl Tone {
     }
 }
 
+/// The state as requests meet it: a token that has run out before its refresher woke up, as after a suspend, is none.
+pub(super) fn met(status: &Status, now: Moment) -> State {
+    match status.state {
+        State::Active | State::Degraded if !status.is_usable(now) => State::Unavailable,
+        state => state,
+    }
+}
+
+/// How much is amiss: what requests meet counts, then whether a person has to help.
+fn severity(state: State) -> u8 {
+    match state {
+        State::Active => 0,
+        State::Degraded => 1,
+        State::Starting => 2,
+        State::Unavailable => 3,
+        State::SignInRequired => 4,
+        State::Misconfigured => 5,
+    }
+}
+
 /// A grant's state in a few words.
 pub(super) fn state(state: State) -> &'static str {
     match state {
@@ -66,13 +86,18 @@ pub(super) fn state(state: State) -> &'static str {
 }
 
 /// How all of it is, in a sentence.
-pub(super) fn verdict(overview: &Overview) -> (Tone, String) {
+pub(super) fn verdict(overview: &Overview, now: Moment) -> (Tone, String) {
     if overview.is_draining() {
         return (Tone::Waiting, "Stopping".to_owned());
     }
     let used = overview.grants.iter().filter(|grant| grant.used);
-    let states: Vec<_> = used.map(|grant| (grant.name.as_str(), grant.board.look().state)).collect();
-    let Some((_, worst)) = states.iter().max_by_key(|(_, state)| Tone::of(*state)) else {
+    let states: Vec<_> = used.map(|grant| (grant.name.as_str(), met(&grant.board.look(), now))).collect();
+    of_all(&states)
+}
+
+/// How grants in these states are together.
+fn of_all(states: &[(&str, State)]) -> (Tone, String) {
+    let Some((_, worst)) = states.iter().max_by_key(|(_, state)| severity(*state)) else {
         return (Tone::Waiting, "No route uses a grant".to_owned());
     };
     let said = match worst {
@@ -101,7 +126,7 @@ pub(super) fn outlook(status: &Status, now: Moment) -> String {
         None => String::new(),
     };
     let left = status.expires.filter(|at| !at.has_come(now)).map(|at| in_words(at.remaining(now)));
-    match (left, status.state) {
+    match (left, met(status, now)) {
         (Some(left), State::Active) => {
             format!("The access token is good for {left}.{}", next("The next refresh"))
         }
@@ -205,6 +230,47 @@ mod tests {
         assert_eq!(quoted("/etc/bearerd/proxy.toml"), "/etc/bearerd/proxy.toml");
         assert_eq!(quoted("/my files/it's.toml"), r"'/my files/it'\''s.toml'");
         assert_eq!(quoted("$HOME"), "'$HOME'");
+    }
+
+    #[test]
+    fn of_two_grants_the_worse_one_makes_the_headline_whichever_comes_first() {
+        // From the best to the worst.
+        let order = [
+            (State::Active, "Requests get a token"),
+            (State::Degraded, "Works, with a problem"),
+            (State::Starting, "Getting the first token"),
+            (State::Unavailable, "No usable token"),
+            (State::SignInRequired, "Sign-in needed"),
+            (State::Misconfigured, "The configuration does not work"),
+        ];
+        for (at, (better, _)) in order.iter().enumerate() {
+            for (worse, said) in order.iter().skip(at + 1) {
+                let told = (Tone::of(*worse), format!("{said}: b"));
+                assert_eq!(of_all(&[("a", *better), ("b", *worse)]), told);
+                assert_eq!(of_all(&[("b", *worse), ("a", *better)]), told);
+                let two = [("b", *worse), ("a", *better), ("c", *worse)];
+                assert_eq!(of_all(&two).1, format!("{said}: 2 of 3 grants"));
+            }
+            assert_eq!(of_all(&[("a", *better)]).1, order[at].1);
+        }
+    }
+
+    #[test]
+    fn a_token_that_ran_out_unseen_is_none() {
+        let now = Moment { boot: Duration::from_secs(1000), wall: Duration::from_secs(1_800_000_000) };
+        let past = |state| Status { state, expires: Some(now), ..Status::starting(now, String::new()) };
+        for (state, is_met) in [
+            (State::Active, State::Unavailable),
+            (State::Degraded, State::Unavailable),
+            (State::Unavailable, State::Unavailable),
+            (State::SignInRequired, State::SignInRequired),
+            (State::Starting, State::Starting),
+        ] {
+            assert_eq!(met(&past(state), now), is_met);
+            assert_eq!(met(&past(state), now.minus(Duration::from_secs(1))), state, "while it is good");
+        }
+        let due = Status { next_attempt: Some(now), ..past(State::Active) };
+        assert_eq!(outlook(&due, now), "Requests wait, then get 503. The next try is due now.");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 """What the status page is shown of: bearerd between a token endpoint that says what it is told to, and an upstream."""
 
+import concurrent.futures
 import http.server
 import json
 import os
@@ -46,16 +47,19 @@ class Quiet(http.server.BaseHTTPRequestHandler):
 
 
 class TokenEndpoint(Server):
-    """Rotates, unless it is told another `mood`: a status and an OAuth error, or none to say nothing for long."""
+    """Rotates, and revokes, unless it is told another `mood`: a status and an OAuth error, or none to say nothing until
+    it is let go."""
 
-    def __init__(self, life):
-        self.life, self.mood, self.issued = life, (200, ""), []
+    def __init__(self, life, mood):
+        self.life, self.mood, self.issued, self.let_go = life, mood, [], threading.Event()
         endpoint = self
 
         class Handler(Quiet):
             def do_POST(self):
                 self.body()
-                status, error = endpoint.mood
+                if endpoint.mood is None:
+                    endpoint.let_go.wait(peers.PATIENCE)
+                status, error = endpoint.mood or (200, "")
                 if status != 200:
                     told = {"error": error, "error_description": "the server's own words"} if error else {}
                     return self.answer(status, json.dumps(told))
@@ -68,7 +72,9 @@ class TokenEndpoint(Server):
 
 
 class Upstream(Server):
-    """/status/N answers N; /revoked takes every token but the first that it has seen."""
+    """Answers 200, or what a path always gets; /profile takes every token but the first that it has seen."""
+
+    ALWAYS = {"/customers/99": 404, "/reports/today": 500, "/sessions/7": 204}
 
     def __init__(self):
         revoked = []
@@ -78,13 +84,12 @@ class Upstream(Server):
                 self.body()
                 path = self.path.split("?")[0]
                 token = self.headers.get("Authorization")
-                if path == "/revoked":
+                if path == "/profile":
                     revoked.append(token)
-                if path == "/revoked" and token == revoked[0]:
+                if path == "/profile" and token == revoked[0]:
                     challenge = ("WWW-Authenticate", 'Bearer error="invalid_token"')
                     return self.answer(401, "{}", fields=[challenge])
-                status = path.removeprefix("/status/")
-                return self.answer(int(status) if status.isdigit() else 200, "{}")
+                return self.answer(Upstream.ALWAYS.get(path, 200), "{}")
 
             do_POST = do_PUT = do_DELETE = do_GET
 
@@ -94,13 +99,14 @@ class Upstream(Server):
 class Stage:
     """All of it, with grants of these names."""
 
-    def __init__(self, grants=("default",), life=1800, more=""):
+    def __init__(self, grants=("default",), life=1800, more="", mood=(200, ""), timeout="2s"):
         self.folder = tempfile.TemporaryDirectory(prefix="bearerd-")
         self.home = pathlib.Path(self.folder.name)
-        self.endpoint, self.upstream, self.away = TokenEndpoint(life), Upstream(), []
+        self.endpoint, self.upstream, self.away = TokenEndpoint(life, mood), Upstream(), []
         routes, tables = "", ""
         for name in grants:
-            (self.home / f"{name}.seed").write_text(secrets.token_urlsafe(24))
+            self.endpoint.issued.append(secrets.token_urlsafe(24))
+            (self.home / f"{name}.seed").write_text(self.endpoint.issued[-1])
             (self.home / f"{name}.seed").chmod(0o600)
             path = "/" if name == "default" else f"/{name}"
             routes += f'[[route]]\npath = "{path}"\nupstream = "{self.upstream.url}"\ngrant = "{name}"\n\n'
@@ -109,10 +115,11 @@ class Stage:
 [{section}]
 issuer = "http://localhost:{self.endpoint.server_address[1]}"
 token_endpoint = "{self.endpoint.url}/token"
+revocation_endpoint = "{self.endpoint.url}/revoke"
 client_id = "{GRANTS[name]}"
 refresh_token = {{ file = "{name}.seed" }}
 scopes = ["openid", "offline_access"]
-timeout = "2s"
+timeout = "{timeout}"
 """
         (self.home / "proxy.toml").write_text(f"""
 listen = "127.0.0.1:0"
@@ -170,16 +177,21 @@ token_wait = "1s"
 
     def revoke(self):
         """Has the upstream refuse the token, which is renewed once it is of an age to be doubted."""
-        peers.wait_until("another token", lambda: self.ask("/revoked") == 200)
+        peers.wait_until("another token", lambda: self.ask("/profile") == 200)
 
     def traffic(self, count=60):
         """What callers do all day."""
-        paths = ["/invoices?key=canary", "/invoices/4711", "/status/404", "/customers/12/orders", "/status/500", "/status/204"]
-        for index in range(count):
-            self.ask(paths[index % len(paths)], "POST" if index % 5 == 3 else "GET")
+        paths = ["/invoices?key=canary", "/invoices/4711", "/customers/99", "/customers/12/orders", "/reports/today", "/sessions/7"]
+        # Several at a time: where there is no token each of them waits for one.
+        with concurrent.futures.ThreadPoolExecutor(13) as callers:
+            for index in range(count):
+                callers.submit(self.ask, paths[index % len(paths)], "POST" if index % 5 == 3 else "GET")
 
     def brought_to(self, state):
         """Through the default grant's life, to this state."""
+        if state in ("starting", "misconfigured"):
+            self.is_(state)
+            return
         self.is_("active")
         if state == "active":
             return
@@ -195,6 +207,7 @@ token_wait = "1s"
         return self.endpoint.issued
 
     def close(self):
+        self.endpoint.let_go.set()
         try:
             self.bearerd.stop()
         finally:
