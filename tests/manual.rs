@@ -94,7 +94,6 @@ const OTHERS_WORDS: &[&str] = &[
     "http_proxy",
     "invalid_scope",
     "invalid_target",
-    "previous_refresh_token",
     "read_api",
     "unsupported_grant_type",
     "unsupported_response_type",
