@@ -58,7 +58,7 @@ class TokenEndpoint(Server):
             def do_POST(self):
                 self.body()
                 if endpoint.mood is None:
-                    endpoint.let_go.wait(peers.PATIENCE)
+                    endpoint.let_go.wait()
                 status, error = endpoint.mood or (200, "")
                 if status != 200:
                     told = {"error": error, "error_description": "the server's own words"} if error else {}
