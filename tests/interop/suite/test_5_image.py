@@ -33,6 +33,7 @@ def proxy_toml(server, upstream, ports):
     text = manifest["data"]["proxy.toml"]
     changes = {
         "https://id.example.com": server.issuer,
+        "# client_secret =": "client_secret =",  # the server's client is not public
         '"localhost:8080"': f'"localhost:{ports[0]}"',
         '"0.0.0.0:9902"': f'"0.0.0.0:{ports[1]}"',
         'upstream = "https://api.example.com"': "",
