@@ -74,12 +74,12 @@ fn the_readme_shows_a_configuration_that_loads_and_commands_that_exist() {
     assert_eq!(configurations.len(), 1);
     configurations.into_iter().for_each(|text| drop(load(text)));
     let verbs = of("sh\n")
-        .concat()
+        .join("\n")
         .lines()
         .filter_map(|line| line.strip_prefix("bearerd "))
         .map(first_word)
         .collect::<Vec<_>>();
-    assert_eq!(verbs, ["check", "login", "run", "status"]);
+    assert_eq!(verbs, ["config", "check", "login", "run", "status"]);
     for verb in verbs {
         let help = std::process::Command::new(env!("CARGO_BIN_EXE_bearerd"))
             .args([verb.as_str(), "--help"])
