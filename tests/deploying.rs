@@ -74,12 +74,12 @@ fn the_readme_shows_a_configuration_that_loads_and_commands_that_exist() {
     assert_eq!(configurations.len(), 1);
     configurations.into_iter().for_each(|text| drop(load(text)));
     let verbs = of("sh\n")
-        .concat()
+        .join("\n")
         .lines()
         .filter_map(|line| line.strip_prefix("bearerd "))
         .map(first_word)
         .collect::<Vec<_>>();
-    assert_eq!(verbs, ["check", "login", "run", "status"]);
+    assert_eq!(verbs, ["config", "check", "login", "run", "status"]);
     for verb in verbs {
         let help = std::process::Command::new(env!("CARGO_BIN_EXE_bearerd"))
             .args([verb.as_str(), "--help"])
@@ -122,6 +122,33 @@ fn applying_the_manifests_again_never_puts_a_seed_over_the_operators() {
         let text = std::fs::read_to_string(folder.join(manifest)).unwrap();
         assert!(!text.contains("kind: Secret"), "{manifest}");
     }
+}
+
+/// The live lines of a configuration.
+fn live(text: &str) -> Vec<&str> {
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    lines.filter(|line| !line.is_empty()).collect()
+}
+
+#[test]
+fn the_pod_is_given_what_its_how_to_makes_and_nothing_more_is_needed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| std::fs::read_to_string(root.join(name)).unwrap();
+    let shipped = &configurations()[Path::new("kubernetes/config.yaml")];
+    let template = read("src/cli/config/templates/kubernetes.toml").replace("\"my-client\"", "\"billing\"");
+    assert_eq!(live(shipped), live(&template), "the example is what `config init` writes");
+    // What `login --emit kubernetes-secret` writes, and where the Deployment mounts it.
+    let secrets: Vec<_> = live(shipped).into_iter().filter(|line| line.contains("/run/secrets/")).collect();
+    assert_eq!(secrets, ["refresh_token = { file = \"/run/secrets/bearerd/refresh_token\" }"]);
+    let (page, deployment) = (read("src/manual/howto/sidecar.md"), read("deploy/kubernetes/deployment.yaml"));
+    let named = |text: &str, before: &str| -> String {
+        let rest = text.split_once(before).unwrap_or_else(|| panic!("no {before:?}")).1;
+        rest.split_whitespace().next().unwrap().to_owned()
+    };
+    assert_eq!(named(&page, " --name "), named(&deployment, "secretName: "));
+    assert_eq!(named(&page, "create configmap "), named(&deployment, "configMap:\n            name: "));
+    assert_eq!(named(&page, "--output=yaml > "), "deploy/kubernetes/config.yaml");
+    assert!(!page.contains("--namespace"), "each command is for the same one");
 }
 
 #[test]

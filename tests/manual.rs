@@ -38,10 +38,10 @@ fn pages() -> Vec<(String, String)> {
     found
 }
 
-/// The README and every page.
+/// The READMEs and every page.
 fn texts() -> Vec<(String, String)> {
     let mut texts = pages();
-    texts.push(("README.md".to_owned(), read("README.md")));
+    texts.extend(["README.md", "deploy/README.md"].map(|name| (name.to_owned(), read(name))));
     texts
 }
 

@@ -33,9 +33,12 @@ impl Way<'_> {
             LoginError::new(Outcome::Config, Code::RedirectPortTaken, sentence)
         })?;
         let redirect_uri = port.redirect_uri();
-        self.login
-            .person
-            .tell(&format!("\n  Redirect URI  {redirect_uri}  (to be registered with the client)"));
+        let registers = if sign_in.redirect_port == 0 {
+            "any port of loopback has to be allowed; `redirect_port` fixes one to be registered"
+        } else {
+            "to be registered with the client"
+        };
+        self.login.person.tell(&format!("\n  Redirect URI  {redirect_uri}  ({registers})"));
         let carriage = self.probe(&redirect_uri).await?;
         let number = port.number();
         let address = self.address(&redirect_uri, carriage).await?;

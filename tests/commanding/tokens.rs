@@ -101,7 +101,10 @@ async fn a_refused_grant_is_told_also_where_the_token_is_good_for_too_short() {
     assert_eq!(place.told(&["token"]).await.0, Some(0), "it is good still");
     let (code, said) = place.said(&["token", "--min-valid", "1h"]).await;
     assert_eq!(code, Some(77), "no refresh will help: {said}");
-    assert!(said.contains("is good for 9 min ") && said.contains("only, and") && said.contains("sign in again"), "{said}");
+    assert!(
+        said.contains("is good for 9 min ") && said.contains("only, and") && said.contains("sign in again"),
+        "{said}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -46,6 +46,20 @@ fn flags_fill_it_in() {
 }
 
 #[test]
+fn where_a_person_signs_in_the_redirect_uri_can_be_registered_and_the_store_is_the_persons() {
+    for place in ["any", "dev", "legacy"] {
+        let home = Home::new();
+        let (_, out, _) = told(home.bearerd().args(["config", "init", "--for", place, "-"]));
+        let config = Config::of_text(std::path::Path::new("-"), &out).unwrap().config;
+        let grant = config.grants.values().next().unwrap();
+        assert_eq!(grant.sign_in.redirect_port, 8976, "{place}");
+        assert!(out.contains("register http://127.0.0.1:8976/callback"), "{place}: {out}");
+        let fixed = out.lines().any(|line| line.starts_with("[store]"));
+        assert!(!fixed, "{place}: {out}");
+    }
+}
+
+#[test]
 fn what_is_there_is_never_overwritten_and_nonsense_is_not_written() {
     let home = Home::new();
     home.configure("# mine\n");

@@ -4,11 +4,14 @@ use bearerd::config::Config;
 use clap::error::ErrorKind;
 
 use super::texts;
+use crate::support::process::{Home, told};
 
 /// Programs beside bearerd that a reader may be told to run.
 const OTHERS: &[&str] = &[
     "cargo",
+    "cd",
     "chmod",
+    "cp",
     "curl",
     "docker",
     "git",
@@ -25,6 +28,7 @@ const OTHERS: &[&str] = &[
     "systemctl",
     "systemd-run",
     "taplo",
+    "umask",
 ];
 
 /// Infos of blocks that hold what is printed, or another's file.
@@ -166,6 +170,69 @@ fn every_configuration_that_is_shown_loads() {
         found += 1;
     }
     assert!(found >= 10, "{found}");
+}
+
+/// The blocks of each text, with the one that comes next in the same.
+fn neighbours() -> impl Iterator<Item = (Block, Block)> {
+    let pairs = blocks().into_iter().zip(blocks().into_iter().skip(1));
+    pairs.filter(|(block, next)| block.page == next.page)
+}
+
+/// The commands of bearerd's own in a block of shell.
+fn own(block: &Block) -> Vec<Vec<String>> {
+    if block.info != "sh" {
+        return Vec::new();
+    }
+    let joined = block.text.replace("\\\n", " ");
+    joined.lines().flat_map(commands).filter(|words| words[0] == "bearerd").collect()
+}
+
+#[test]
+fn what_a_first_file_is_shown_to_be_is_what_is_written() {
+    let mut found = 0;
+    for (block, next) in neighbours().filter(|(_, next)| next.info == "toml") {
+        for words in
+            own(&block).iter().filter(|words| words[1..].starts_with(&["config".into(), "init".into()]))
+        {
+            let arguments = words[1..].iter().filter(|word| !word.ends_with(".toml"));
+            let (code, out, err) = told(Home::new().bearerd().args(arguments).arg("-"));
+            assert_eq!(code, Some(0), "{}: {err}", block.page);
+            assert_eq!(next.text, out, "{} shows another file than {words:?} writes", block.page);
+            found += 1;
+        }
+    }
+    assert!(found >= 4, "{found}");
+}
+
+#[test]
+fn what_is_checked_beside_a_configuration_finds_it_good_in_a_plain_shell() {
+    let mut found = 0;
+    for (first, second) in neighbours() {
+        let (toml, sh) = if first.info == "toml" { (first, second) } else { (second, first) };
+        let runs = own(&sh).into_iter().any(|words| ["check", "login", "run"].contains(&words[1].as_str()));
+        if toml.info == "toml" && runs {
+            let home = Home::new();
+            home.configure(&toml.text);
+            let (code, _, err) = told(home.bearerd().arg("check"));
+            assert_eq!(code, Some(0), "{}: {err}", toml.page);
+            found += 1;
+        }
+    }
+    assert!(found >= 3, "{found}");
+}
+
+/// Where the sources are, there is a proxy.toml already.
+#[test]
+fn a_first_file_is_not_written_over_the_reference() {
+    let mut found = 0;
+    for block in blocks().iter().filter(|block| block.text.contains("cargo install --path .")) {
+        let rest = texts().into_iter().find(|(page, _)| *page == block.page).unwrap().1;
+        let rest = rest.split("cargo install --path .").nth(1).unwrap();
+        let before = rest.split("bearerd config init").next().unwrap();
+        assert!(before.contains("\nmkdir ") && before.contains("&& cd "), "{}", block.page);
+        found += 1;
+    }
+    assert!(found >= 2, "{found}");
 }
 
 #[test]

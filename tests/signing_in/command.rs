@@ -90,6 +90,14 @@ async fn a_sign_in_at_authgear_asks_for_what_it_needs_and_rests_as_a_line_of_its
 }
 
 #[tokio::test]
+async fn a_port_that_changes_is_not_told_as_one_to_be_registered() {
+    let server = strict(|options| options);
+    let said = signs_in(&home(&server, ""), &server, &[]).await;
+    assert!(said.contains("any port of loopback has to be allowed; `redirect_port` fixes one"), "{said}");
+    assert!(!said.contains("to be registered with the client"), "{said}");
+}
+
+#[tokio::test]
 async fn a_bearerd_that_waits_is_told_and_goes_on_without_a_refresh_and_so_does_the_next() {
     let server = strict(|options| options.expires_in(600));
     let home = home(&server, "refresh_token = { file = \"seed\" }\n");

@@ -48,11 +48,7 @@ impl Refresher {
         if !self.params.dpop.is_on() || has_key && !is_untried(record) {
             return Ok(false);
         }
-        let configured = match self.configured_key().await {
-            // As the seed it may be gone, once the record has it.
-            Err(_) if has_key => return Ok(false),
-            configured => configured?,
-        };
+        let configured = self.configured_key().await?;
         let made = || SigningKey::generate().map_err(|error| unusable("A key", error, "Try again."));
         let key = match (configured, &record.dpop_key) {
             (None, Some(_)) => return Ok(false),

@@ -149,7 +149,7 @@ class FromNothing(SigningIn):
     def test_by_browser(self):
         person = self.person(*SIGNS_IN, ["audit"])
         terminal = self.terminal(person)
-        self.begin(terminal, issuer=self.server.issuer, client_id="cli")
+        self.begin(terminal, issuer=self.server.issuer, client_id="cli", redirect_port=free_port())
         code, said = terminal.runs("bearerd login")
         self.assertEqual(code, 0, said)
         seen = person.seen()

@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import shutil
+import subprocess
 import tempfile
 import unittest
 
@@ -31,6 +33,7 @@ def proxy_toml(server, upstream, ports):
     text = manifest["data"]["proxy.toml"]
     changes = {
         "https://id.example.com": server.issuer,
+        "# client_secret =": "client_secret =",  # the server's client is not public
         '"localhost:8080"': f'"localhost:{ports[0]}"',
         '"0.0.0.0:9902"': f'"0.0.0.0:{ports[1]}"',
         'upstream = "https://api.example.com"': "",
@@ -95,6 +98,7 @@ class InAPod(unittest.TestCase):
         config = self.image.config
         self.assertEqual((config["User"], config["StopSignal"]), (f"{USER}:{USER}", "SIGTERM"))
         self.assertEqual((config["Entrypoint"], config["Cmd"]), (["/bearerd"], ["run"]))
+        self.assertEqual(config["Env"], ["PATH=/"])
         self.assertEqual(config["Healthcheck"]["Test"], ["CMD", "/bearerd", "healthcheck"])
 
     def test_3_process_1_finds_names_by_file_and_by_dns_keeps_its_state_and_ends_when_told(self):
@@ -122,6 +126,14 @@ class InAPod(unittest.TestCase):
         self.assertEqual((report["reuse"], report["errors"]), (0, []))
         self.assertLessEqual(len(report["redeems"]), redeems + 1)
 
-    def test_5_it_is_unhealthy_when_it_does_not_run(self):
+    def test_5_it_is_found_by_its_name(self):
+        """As `kubectl exec … -- bearerd status` would start it."""
+        env = dict(setting.split("=", 1) for setting in self.image.config["Env"])
+        exec_in = [shutil.which("chroot"), f"--userspec={USER}:{USER}", self.image.root, "bearerd", "version"]
+        done = subprocess.run(exec_in, env=env, capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("bearerd", done.stdout)
+
+    def test_6_it_is_unhealthy_when_it_does_not_run(self):
         with self.assertRaisesRegex(AssertionError, "ended with 1"):
             run(*self.image.command("healthcheck"))
