@@ -133,6 +133,8 @@ pub struct Totals {
     pub rotations: u64,
     /// How often a rotation was lost.
     pub lost_rotations: u64,
+    /// How often the wall clock was seen to have been set.
+    pub clock_jumps: u64,
     /// Writes to the store, by outcome `success` or `error`.
     pub store_writes: std::collections::BTreeMap<&'static str, u64>,
     /// Every attempt's length in seconds, as a histogram: counts by [`Totals::BUCKETS`], the last for longer ones.

@@ -108,6 +108,8 @@ pub struct Issued {
     pub life: Duration,
     /// How long the grant lives, or its refresh token if nobody uses it, where the server says so (R37).
     pub grant_life: Option<Duration>,
+    /// What it may be used for, where the server says so: as it has to when that is not all that was asked for (RFC 6749 §5.1).
+    pub scope: Option<String>,
     /// What was odd, for the log.
     pub oddities: Vec<&'static str>,
 }
@@ -215,7 +217,8 @@ fn read_token(
         Life::None => return Err(unusable("The token endpoint issued a token that has expired already.")),
     };
     let grant_life = life::of_grant(members);
-    Ok(Issued { access_token: AccessTokenText::new(text), bound, life, grant_life, oddities })
+    let scope = members.text("scope");
+    Ok(Issued { access_token: AccessTokenText::new(text), bound, life, grant_life, scope, oddities })
 }
 
 /// A token that is bound to a key where none may be, or the other way round: the two sides have to agree.

@@ -130,6 +130,7 @@ mod tests {
             bound: false,
             life: Duration::from_secs(300),
             grant_life: None,
+            scope: None,
             oddities: Vec::new(),
         };
         Signed {

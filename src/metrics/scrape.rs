@@ -176,7 +176,7 @@ fn of_grant(name: &str, grant: &str, status: &Status, into: &mut MetricEncoder<'
     let labels = || vec![("grant", grant.to_owned())];
     let with =
         |label: &'static str, value: &str| vec![("grant", grant.to_owned()), (label, value.to_owned())];
-    let Totals { attempts, rotations, lost_rotations, store_writes, durations, duration_sum } =
+    let Totals { attempts, rotations, lost_rotations, clock_jumps, store_writes, durations, duration_sum } =
         &status.totals;
     let mut at = |moment: Option<Moment>| match moment {
         Some(moment) => gauge(into, labels(), moment.unix_seconds()),
@@ -207,6 +207,7 @@ fn of_grant(name: &str, grant: &str, status: &Status, into: &mut MetricEncoder<'
         }
         "bearerd_refresh_token_rotations" => counter(into, labels(), *rotations),
         "bearerd_refresh_token_lost_rotations" => counter(into, labels(), *lost_rotations),
+        "bearerd_clock_jumps" => counter(into, labels(), *clock_jumps),
         "bearerd_store_writes" => ["success", "error"].into_iter().try_for_each(|outcome| {
             counter(into, with("outcome", outcome), store_writes.get(outcome).copied().unwrap_or(0))
         }),

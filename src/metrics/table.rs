@@ -62,6 +62,7 @@ pub const METRICS: &[Metric] = &[
     gauge("bearerd_refresh_consecutive_failures", GRANT, "Failed attempts since the last success"),
     counter("bearerd_refresh_token_rotations", GRANT, "New refresh tokens received"),
     counter("bearerd_refresh_token_lost_rotations", GRANT, "Rotations whose new refresh token never arrived"),
+    counter("bearerd_clock_jumps", GRANT, "How often the clock was seen to have been set by more than 5 s"),
     counter("bearerd_store_writes", &["grant", "outcome"], "Writes to the store, by how they ended"),
     gauge("bearerd_store_unsaved_rotation", GRANT, "1 while a rotated refresh token lives in memory only"),
     counter("bearerd_requests_rejected", &["reason"], "Answers that the proxy gave itself, by code"),

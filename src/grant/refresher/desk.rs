@@ -11,6 +11,9 @@ use crate::secret::RefreshToken;
 use crate::store::{GrantEnd, Intent, Record, StoreError};
 use crate::token::{Absent, AbsentReason, GrantName};
 
+/// A wall clock that is set by more than this is told of, in seconds (R6); less is how clocks are kept right.
+const JUMP: f64 = 5.0;
+
 /// How often a store that cannot be written is told.
 const TOLD_AGAIN: Duration = Duration::from_secs(60);
 
@@ -25,6 +28,10 @@ pub(super) struct Desk {
     store_problem: Option<Problem>,
     /// When that was told last.
     store_told: Option<Moment>,
+    /// The configured scopes that the last token was not granted.
+    lacking: Vec<String>,
+    /// How far the wall clock was ahead of the boot clock when it was last looked at, in seconds.
+    ahead: Option<f64>,
     /// Of how many of the warnings before the grant's end people have been told.
     warned: usize,
 }
@@ -44,7 +51,17 @@ pub(super) struct View {
 impl Desk {
     pub(super) fn new(grant: GrantName, board: Board) -> Self {
         let status = Status::clone(&board.look());
-        Self { grant, board, status, failed: None, store_problem: None, store_told: None, warned: 0 }
+        Self {
+            grant,
+            board,
+            status,
+            failed: None,
+            store_problem: None,
+            store_told: None,
+            lacking: Vec::new(),
+            ahead: None,
+            warned: 0,
+        }
     }
 
     /// Whether an error is of the kind of the last one: then it is told once, and waits grow.
@@ -173,6 +190,32 @@ impl Desk {
     pub(super) fn oddities(&self, oddities: &[&'static str]) {
         for oddity in oddities {
             tracing::warn!(event = "answer_odd", grant = %self.grant, oddity, "The token endpoint's answer: {oddity}");
+        }
+    }
+
+    /// A token for less than is configured is used all the same, and told once (R36). What asks for a sign-in or a refresh
+    /// token is for no API, and many servers leave it out.
+    pub(super) fn granted(&mut self, wanted: &[String], granted: Option<&str>) {
+        let Some(granted) = granted else { return };
+        let has = |scope: &str| granted.split(' ').any(|one| one == scope);
+        let counts = |scope: &&String| !["openid", "offline_access"].contains(&scope.as_str());
+        let lacking: Vec<String> =
+            wanted.iter().filter(counts).filter(|scope| !has(scope)).cloned().collect();
+        if lacking != self.lacking && !lacking.is_empty() {
+            let (grant, scopes) = (&self.grant, lacking.join(" "));
+            tracing::warn!(event = "scope_narrowed", %grant, scopes, "The access token of grant {grant} is not for all that `scopes` asks for; it lacks: {scopes}");
+        }
+        self.lacking = lacking;
+    }
+
+    /// Tells of a wall clock that was set (R6): the boot clock, which cannot be, goes on counting while the machine sleeps.
+    pub(super) fn look_at_clocks(&mut self, now: Moment) {
+        let ahead = now.wall.as_secs_f64() - now.boot.as_secs_f64();
+        let by = ahead - self.ahead.replace(ahead).unwrap_or(ahead);
+        if by.abs() > JUMP {
+            let grant = &self.grant;
+            self.status.totals.clock_jumps += 1;
+            tracing::warn!(event = "clock_set", %grant, seconds = by, "The clock was set by {by:+.0} s; no token is used past its end by either clock");
         }
     }
 

@@ -259,6 +259,7 @@ impl Refresher {
         issued: Issued,
     ) -> Result<Done, RefreshError> {
         self.desk.oddities(&issued.oddities);
+        self.desk.granted(&self.params.scopes, issued.scope.as_deref());
         let expires = schedule::expiry(asked, issued.life);
         record = with_token(record, &issued, asked, expires, self.clock.boot_id(), rotated);
         self.desk.grant_ends(record.grant_end);

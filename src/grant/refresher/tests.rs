@@ -466,6 +466,29 @@ async fn a_rotation_that_cannot_be_saved_is_told_as_an_error_once_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_for_less_than_was_asked_for_is_used_and_told_once() {
+    let log = Kept::default();
+    let _logging = log.of_this_thread();
+    let says = |scope: &'static str| Step::Says(200, scope);
+    let seed = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(seed.path(), "R1").unwrap();
+    let scopes = ["openid", "offline_access", "read", "write"].map(str::to_owned).to_vec();
+    let steps = [
+        says(r#"{"access_token":"A1","expires_in":100,"token_type":"Bearer","scope":"write read admin"}"#),
+        says(r#"{"access_token":"A2","expires_in":100,"token_type":"Bearer","scope":"read"}"#),
+    ];
+    let asks = Params { scopes, ..params(&seed) };
+    let bench = Bench::of(asks, seed, steps, MemoryStore::default());
+    bench.until("the first", |bench| bench.script.redeems() == 1).await;
+    assert!(!log.text().contains("scope_narrowed"), "{}", log.text());
+    bench.until("two more", |bench| bench.script.redeems() == 3).await;
+    bench.has_token().await;
+    let text = log.text();
+    let told: Vec<_> = text.lines().filter(|line| line.contains("scope_narrowed")).collect();
+    assert!(told.len() == 1 && told[0].contains(r#""scopes":"write""#), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn callers_that_are_refused_are_an_error_in_the_log() {
     let log = Kept::default();
     let _logging = log.of_this_thread();

@@ -35,6 +35,7 @@ impl Refresher {
             self.tend_unsaved().await;
             self.post();
             let now = self.clock.now();
+            self.desk.look_at_clocks(now);
             if look.has_come(now) {
                 self.look_for_news().await;
                 (look, hears_demand) = (self.next_look(), true);

@@ -30,6 +30,26 @@ async fn who_waits_on_a_machine_that_slept_is_served_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_is_told_and_one_that_slept_is_not() {
+    let log = Kept::default();
+    let _logging = log.of_this_thread();
+    let bench = Bench::new([HALF_AN_HOUR]);
+    bench.has_token().await;
+    bench.clock.step_boot(i64::from(HOUR));
+    bench.clock.step_wall(i64::from(HOUR));
+    tokio::time::sleep(40 * SECOND).await;
+    bench.clock.step_wall(4);
+    tokio::time::sleep(40 * SECOND).await;
+    assert_eq!(log.text().matches("clock_set").count(), 0, "{}", log.text());
+    for (seconds, told) in [(-600, 1), (7, 2)] {
+        bench.clock.step_wall(seconds);
+        tokio::time::sleep(40 * SECOND).await;
+        assert_eq!(log.text().matches("clock_set").count(), told, "{}", log.text());
+        assert_eq!(bench.handle.board.look().totals.clock_jumps, told as u64);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wall_clock_that_is_set_back_lengthens_no_life_and_costs_no_refresh() {
     let bench = Bench::new([HALF_AN_HOUR, Step::NotSent]);
     bench.has_token().await;
