@@ -214,12 +214,16 @@ async fn done(
             let grant = grant(overview, name)?;
             let unrevoked = if query == Some(FORCE) { Unrevoked::AreErased } else { Unrevoked::Stay };
             let (ending, teller) = ((grant.sign_out)(unrevoked), grant.teller.clone());
-            // A task of its own: whoever asked may go away, and what the server has revoked is erased all the same.
+            // A task of its own: whoever asked may go away, and what the server has revoked is erased all the same. Only the
+            // end of the program cuts it off, as it does with `bearerd logout`.
             let ending = tokio::spawn(async move {
-                let ended = ending.await?;
+                let ended = ending.await;
                 // The token that was taken from the store is taken from readers, too; with its refresher it is gone anyway.
-                let _ended_already = teller.tell(Command::Look);
-                Ok(ended)
+                // So it is where the store fails after the server has revoked it.
+                if ended.as_ref().err().is_none_or(|error| error.class == Class::Store) {
+                    let _ended_already = teller.tell(Command::Look);
+                }
+                ended
             });
             let ended = ending.await.map_err(|_runtime_ends| stopping())?.map_err(unended)?;
             Ok((StatusCode::OK, json!({ "revoked": ended.revoked, "sentence": ended.sentence })))

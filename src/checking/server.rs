@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::grant::client_auth::{self, Given};
 use crate::grant::endpoint::{HttpEndpoint, Known, Question};
 use crate::grant::error::{self, RefreshError};
-use crate::grant::wire::{self, Answer, Form, Told};
+use crate::grant::wire::{self, Answer, Form, Revoked, Told};
 use crate::grant::{self, ClientAuthMethod, Flow, Params};
 use crate::login::{self, Login, Outcome, Person, Wish};
 use crate::proxy::upstream::Target;
@@ -32,8 +32,17 @@ pub(super) async fn check(params: &Params, config: &Config, tls: &Tls, findings:
         return;
     };
     let server = Server::of(&called, &uri, params.connect_to.as_ref());
-    // Refreshes go to the token endpoint: where that is configured, what the issuer says of itself is not needed.
-    let does_without = matches!(&params.server, grant::Server::Issuer { token_endpoint: Some(_), .. });
+    // Refreshes go to the token endpoint: where that is configured and is another server's, what the issuer says of itself is
+    // not needed.
+    let does_without = match &params.server {
+        grant::Server::Issuer { token_endpoint: Some(of_tokens), .. } => {
+            let of_tokens: Option<Uri> = of_tokens.parse().ok();
+            of_tokens.is_some_and(|of_tokens| {
+                !Server::of("", &of_tokens, params.connect_to.as_ref()).is_as(&server)
+            })
+        }
+        _ => false,
+    };
     let mut found = Findings::default();
     let is_reached = server.reach(tls, &[Alpn::Http1], &mut found).await;
     if does_without {
@@ -171,7 +180,12 @@ async fn client(params: &Params, endpoint: &HttpEndpoint, known: &Known, finding
     let told = Told { refresh_token: None, others: &known.prepared.told };
     let read = |answer: &Answer| wire::read_revocation(answer, told);
     match endpoint.post(&known.prepared, question, None).await.and_then(|answer| read(&answer)) {
-        Ok(()) => {
+        Ok(Revoked::Unknown) => {
+            let because = "its revocation endpoint looks at the token alone, and never saw this one";
+            findings.not_tried("client", &format!("client {id}"), because);
+            return false;
+        }
+        Ok(Revoked::Done) => {
             findings.good("client", format!("The server takes client {id} and what it proves itself with."));
             return true;
         }

@@ -100,21 +100,6 @@ fn dialled(host: &str) -> &str {
     }
 }
 
-/// Whether anybody listens there; a listener that cannot be found from here, or does not let us in, may be anybody's.
-pub(super) fn is_anybody_there(listen: Option<&Listen>) -> bool {
-    let nobody = |error: io::Error| {
-        [io::ErrorKind::ConnectionRefused, io::ErrorKind::NotFound].contains(&error.kind())
-    };
-    match listen {
-        None | Some(Listen::Tcp { port: 0, .. } | Listen::Inherited(_)) => false,
-        Some(Listen::Tcp { host, port }) => !connect(dialled(host), *port).is_err_and(nobody),
-        #[cfg(unix)]
-        Some(Listen::Unix(path)) => !std::os::unix::net::UnixStream::connect(path).is_err_and(nobody),
-        #[cfg(not(unix))]
-        Some(Listen::Unix(_)) => false,
-    }
-}
-
 fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in (host, port).to_socket_addrs()? {

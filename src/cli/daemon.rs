@@ -55,7 +55,7 @@ pub(super) fn act(config: &Config, path: &str) -> Result<Value, Failure> {
 /// Has it look at once at what was put in place for a grant: whether there is one to be told. It looks by itself after a
 /// while, so nothing depends on this.
 pub(super) fn look(config: &Config, grant: &str) -> Result<bool, Failure> {
-    if !ask::is_anybody_there(config.admin.listen.as_ref()) {
+    if config.admin.listen.as_ref().is_none_or(ask::is_nobodys) {
         return Ok(false);
     }
     act(config, &format!("/api/v1/grants/{grant}/look")).map(|_| true)
@@ -67,12 +67,16 @@ pub(super) fn shares(config: &Config, grant: &str, place: &str) -> Result<(), Fa
     let Ok(Report { json, .. }) = report(config) else { return Ok(()) };
     let Some(theirs) = grants(&json).find(|one| text(one, "name") == grant) else { return Ok(()) };
     let theirs = text(theirs, "store");
-    if theirs == place {
+    // The kind in front may have another key since that one started, and the file is the same.
+    let file = |place: &str| {
+        place.rsplit_once("file ").map_or_else(|| place.to_owned(), |(_, file)| file.to_owned())
+    };
+    if file(theirs) == file(place) {
         return Ok(());
     }
     let why = format!(
-        "the bearerd that runs keeps grant `{grant}` in {}, and this command has it in {place}, where that one never looks: run \
-         this as the one that runs is run (its user, STATE_DIRECTORY, XDG_STATE_HOME and HOME decide where the store is), or \
+        "the bearerd that runs keeps grant `{grant}` in {}, and this command has it in {place}, where that one never looks: if \
+         `[store]` was changed since it started, start it again; else run this as the one that runs is run (its user, STATE_DIRECTORY, XDG_STATE_HOME and HOME decide where the store is), or \
          name the store's file with --store-path",
         plain(theirs)
     );

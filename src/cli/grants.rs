@@ -87,7 +87,10 @@ impl Grant {
     }
 
     async fn take(&self) -> Result<Box<dyn Txn>, (StoreError, Option<Result<RefreshToken, String>>)> {
-        let seed = self.params.read_seed();
+        // An `exec` seed may take its time, and a signal is to be heard meanwhile.
+        let params = self.params.clone();
+        let read = tokio::task::spawn_blocking(move || params.read_seed()).await;
+        let seed = read.unwrap_or_else(|fault| Some(Err(fault.to_string())));
         let taken = lock::take(&self.params, self.store.as_ref(), seed.as_ref()).await;
         taken.map_err(|error| (error, seed))
     }
@@ -97,7 +100,8 @@ impl Grant {
             (StoreError::Corrupt { aside: None, .. }, Some(Err(unread))) => {
                 let why = format!(
                     "{error}; the configured seed cannot be read either ({unread}), and has to be known before another \
-                     record takes this one's place: start bearerd, or run this where the seed is"
+                     record takes this one's place: start bearerd or run this where the seed is, or take `refresh_token` out of \
+                     the configuration"
                 );
                 Failure::new(Exit::Config, why)
             }

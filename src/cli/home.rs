@@ -1,5 +1,7 @@
 //! Where a sign-in is kept: the store, looked at beforehand, and who is told of it.
 
+use std::time::Duration;
+
 use super::grants::{Grant, unusable_store};
 use super::typed::{bearerd, typed};
 use super::{Common, Exit, Failure, daemon, note};
@@ -8,8 +10,11 @@ use crate::grant::{Params, lineage};
 use crate::login::{Code, LoginError, Outcome, Signed, in_short};
 use crate::net::Listen;
 use crate::secret::Fingerprint;
-use crate::signal::{Signal, Signals};
+use crate::signal::Signals;
 use crate::store::{self, Txn, transfer};
+
+/// How long the lock is waited for before that is told.
+const SOON: Duration = Duration::from_secs(1);
 
 /// Where a sign-in is stored, and who is told of it.
 pub(super) struct Home<'a> {
@@ -99,8 +104,11 @@ impl<'a> Home<'a> {
             Ok(true) => note("  The bearerd that runs has been told, and goes on with it."),
             Ok(false) => next.push(typed(&bearerd(self.common, "run", None, self.flags))),
             Err(failure) => {
-                note(&format!("  No bearerd that runs has been told of it: {}.", failure.says));
-                next.push(typed(&bearerd(self.common, "run", None, self.flags)));
+                let why = failure.says.trim_end_matches('.');
+                note(&format!("  No bearerd that runs has been told of it: {why}."));
+                // The right one that does not know the grant yet has to read the configuration again.
+                let verb = if failure.exit == Exit::Unreachable { "run" } else { "reload" };
+                next.push(typed(&bearerd(self.common, verb, None, self.flags)));
             }
         }
         next.extend(curl);
@@ -141,27 +149,28 @@ impl<'a> Home<'a> {
 
     /// The store's lock, however long another has it: what has come would be lost without. A person may give up.
     async fn lock(&self, signals: &mut Signals) -> Result<Box<dyn Txn>, Failure> {
-        let mut taken = self.grant.lock_past_damage().await;
         let mut is_told = false;
         loop {
-            let locked = match taken {
-                Err(failure) if failure.exit == Exit::Failure => failure,
+            let mut taking = std::pin::pin!(self.grant.lock_past_damage());
+            let taken = loop {
+                tokio::select! {
+                    taken = &mut taking => break taken,
+                    () = tokio::time::sleep(SOON), if !is_told => {
+                        is_told = true;
+                        note(
+                            "You are signed in, and it cannot be stored yet: another process holds the store's lock. It is \
+                             waited for; Ctrl-C gives up, and what the sign-in brought is lost then.",
+                        );
+                    }
+                    _ = signals.next() => {
+                        return Err(Failure::new(Exit::Failure, "another process holds the store's lock"));
+                    }
+                }
+            };
+            match taken {
+                Err(failure) if failure.exit == Exit::Failure => {}
                 done => return done,
-            };
-            if !std::mem::replace(&mut is_told, true) {
-                note(&format!(
-                    "You are signed in, and it cannot be stored yet: {}. It is tried on; Ctrl-C gives up, and what the sign-in \
-                     brought is lost then.",
-                    locked.says
-                ));
             }
-            taken = tokio::select! {
-                taken = self.grant.lock_past_damage() => taken,
-                signal = signals.next() => match signal {
-                    Signal::Terminate => return Err(locked),
-                    Signal::Reload => Err(locked),
-                },
-            };
         }
     }
 }

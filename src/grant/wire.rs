@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use self::life::{Life, life};
 pub use self::metadata::{Endpoints, Metadata, is_trustworthy, read_metadata};
-pub use self::revocation::read_revocation;
+pub use self::revocation::{Revoked, read_revocation};
 pub use self::sign_in::{
     DeviceGrant, Expected, Pushed, ServerError, Unread, error_of, is_passing, read_device, read_pushed,
     scopes_of, unavailable, verify_id_token,

@@ -101,7 +101,7 @@ impl Provider {
                  policy of the authorization server."
             ),
             Self::Entra => format!(
-                "At Entra, {add}, beside a scope of the API itself, such as `api://…/access`; and consent \
+                "At Entra, {add}, beside a scope of the API itself, such as `api://APP/access`; and consent \
                  to it."
             ),
             Self::Google => "Google gives one with `access_type=offline` and `prompt=consent`, which were sent unless `extra` \
@@ -200,7 +200,7 @@ mod tests {
             let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
             let cure = provider.cure(&[]);
             let mut quoted = cure.split(['`', '"']).skip(1).step_by(2);
-            if !quoted.any(|words| text.contains(words)) {
+            if !quoted.all(|words| text.contains(words)) {
                 strange.push(format!("{}: {cure}", page.display()));
             }
         }

@@ -34,6 +34,10 @@ pub const EVENTS: &[Event] = &[
         "store_mark_failed",
         "A record is saved in the keyring, and the mark beside its lock was not renewed.",
     ),
+    event(
+        "store_sealed_later",
+        "Another process held the lock: what rests is sealed with the new key at the next save.",
+    ),
     event("store_entry_left", "A keyring's entry that is of no more use could not be removed."),
     event("rotation_unsaved_at_exit", "The program ends and a rotated refresh token is lost with it."),
     event(

@@ -186,6 +186,17 @@ async fn an_issuer_that_is_not_needed_is_only_worth_a_look() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_issuer_that_has_the_token_endpoint_is_needed_though_that_is_named() {
+    let setup = Setup::of(strict());
+    let named = format!("issuer = \"{}\"", setup.server.issuer());
+    let endpoint = setup.server.token_endpoint();
+    let setup = setup.with(&named, &format!("{named}\ntoken_endpoint = \"{endpoint}\""));
+    assert_eq!(setup.checked().await.code, Some(0));
+    setup.server.refuse_connections().await;
+    setup.fails(69, "connection_failed", "The authorization server of grant default is not reached").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_way_to_prove_the_client_that_was_chosen_or_was_taken_is_only_worth_a_look() {
     let secretive = Client::confidential("secretive", "s3cret-of-the-client").redirects_to(RETURN);
     let setup = Setup::of(strict().client(secretive));

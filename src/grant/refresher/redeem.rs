@@ -94,7 +94,7 @@ impl Refresher {
             let mut error = RefreshError::from(damage);
             let why = unread.unwrap_or_default();
             error.sentence = format!(
-                "{} The configured seed cannot be read either ({why}), and has to be known before another record takes this one's place.",
+                "{} The configured seed cannot be read either ({why}), and has to be known before another record takes this one's place: put it there, or take `refresh_token` out of the configuration.",
                 error.sentence
             );
             return Err(error);

@@ -5,22 +5,31 @@ use http::StatusCode;
 use super::{Answer, Members, OauthError, Told, secrets};
 use crate::grant::error::{Class, Code, RefreshError};
 
+/// What has become of a token that was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revoked {
+    /// It is revoked, or never was: the server has looked at the client first (RFC 7009 §2.1).
+    Done,
+    /// The server does not know it, and may not have looked at the client.
+    Unknown,
+}
+
 /// Reads that answer: a token that was unknown is as good as revoked, also where a server answers that with an error, as
 /// Google does (RFC 7009 §2.2).
 ///
 /// # Errors
 /// When the token may be good still.
-pub fn read_revocation(answer: &Answer, told: Told<'_>) -> Result<(), RefreshError> {
+pub fn read_revocation(answer: &Answer, told: Told<'_>) -> Result<Revoked, RefreshError> {
     let status = answer.status;
     if status.is_success() {
-        return Ok(());
+        return Ok(Revoked::Done);
     }
     let members = Members::of(answer);
     let secrets = secrets(told, members.as_ref());
     let error = members.as_ref().and_then(OauthError::of).filter(|_| status.is_client_error());
     if status == StatusCode::BAD_REQUEST && error.as_ref().is_some_and(|error| error.error == "invalid_token")
     {
-        return Ok(());
+        return Ok(Revoked::Unknown);
     }
     let verdict = error.as_ref().map(|error| error.verdict(answer, true, &secrets));
     if let Some(refused) = verdict.filter(|verdict| verdict.code == Code::ClientRejected) {
@@ -55,9 +64,9 @@ mod tests {
             let status = StatusCode::from_u16(status).unwrap();
             read_revocation(&Answer { status, headers: HeaderMap::new(), body, complete: true }, told)
         };
-        assert!(read(200, "").is_ok() && read(204, "").is_ok());
+        assert_eq!([read(200, ""), read(204, "")].map(Result::unwrap), [Revoked::Done; 2]);
         let unknown = r#"{"error":"invalid_token","error_description":"Token expired or revoked"}"#;
-        assert!(read(400, unknown).is_ok(), "it is as good as revoked");
+        assert_eq!(read(400, unknown).unwrap(), Revoked::Unknown, "it is as good as revoked");
         assert!(read(401, unknown).is_err() && read(500, unknown).is_err(), "that is said of something else");
         let error = read(401, r#"{"error":"invalid_client","error_description":"R1-secret?"}"#).unwrap_err();
         assert_eq!((error.class, error.code), (Class::Misconfigured, Code::ClientRejected));

@@ -104,7 +104,14 @@ impl Store for FileStore {
                     if !blocking(move || probe::look(&place)).await? {
                         return Ok(());
                     }
-                    lock::take(&self.place, probe::PATIENCE_TO_RESEAL).await?
+                    match lock::take(&self.place, probe::PATIENCE_TO_RESEAL).await {
+                        // It is sealed with the next save; a start that ended here would serve nobody until then.
+                        Err(StoreError::Locked { place }) => {
+                            tracing::warn!(event = "store_sealed_later", %place, "another process holds the lock of {place}: what rests is sealed with the new key at the next save, and the old key is needed until then");
+                            return Ok(());
+                        }
+                        taken => taken?,
+                    }
                 }
                 Err(error) => return Err(probe::with_cure(error, &self.place)),
             };
