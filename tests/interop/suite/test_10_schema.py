@@ -18,6 +18,7 @@ OUT_OF_REACH = {
     "actor_type_without_actor": "environment",
     "auth_without_secret": "environment",
     "certificate_without_key": "environment",
+    "credential_in_a_shell": "environment",
     "dpop_key_without_dpop": "environment",
     "duplicate_route": "comparison",
     "exchange_without_subject": "environment",
