@@ -23,6 +23,21 @@ KIND = {
     "encrypted": 'encryption_key = { file = "store_key" }\n',
     "keyring": 'kind = "keyring"\n',
 }
+# A session's bus that starts nobody by itself: a keyring that is asked for while it is started anew would otherwise be
+# started by the bus, and locked.
+BUS = """\
+<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>session</type>
+  <listen>unix:dir={folder}</listen>
+  <policy context="default">
+    <allow send_destination="*" eavesdrop="true"/>
+    <allow eavesdrop="true"/>
+    <allow own="*"/>
+  </policy>
+</busconfig>
+"""
 IN_KEYRING = '{ keyring = "bearerd-interop/billing" }'
 
 
@@ -36,7 +51,8 @@ class Keyring(Peers):
     def setUpClass(cls):
         super().setUpClass()
         home = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory(prefix="bearerd-interop-")))
-        bus = Process(["dbus-daemon", "--session", "--nofork", "--nopidfile", "--print-address=1"])
+        (home / "bus.conf").write_text(BUS.format(folder=home))
+        bus = Process(["dbus-daemon", f"--config-file={home}/bus.conf", "--nofork", "--nopidfile", "--print-address=1"])
         cls.addClassCleanup(bus.stop)
         address = wait_until("the bus's address", lambda: next((line for line in bus.printed if line.startswith("unix:")), None))
         folders = {name: str(home) for name in ("HOME", "XDG_RUNTIME_DIR", "XDG_DATA_HOME")}
@@ -98,6 +114,8 @@ class Keyring(Peers):
 
     def goes_on_with_a_keyring_that_was_started_anew(self, bearerd):
         self.assertEqual(self.daemon.stop(), 0)
+        self.assertNotEqual(run("secret-tool", "lookup", "nobody", "nothing").returncode, 0)
+        self.assertIn("boolean false", run(*OWNER).stdout, "whoever asks meanwhile starts none")
         self.start_daemon()
         self.renewed(2)
         self.assertEqual(call(bearerd.url + "/")[0], 200)
