@@ -88,9 +88,7 @@ impl Grant {
 
     async fn take(&self) -> Result<Box<dyn Txn>, (StoreError, Option<Result<RefreshToken, String>>)> {
         // An `exec` seed may take its time, and a signal is to be heard meanwhile.
-        let params = self.params.clone();
-        let read = tokio::task::spawn_blocking(move || params.read_seed()).await;
-        let seed = read.unwrap_or_else(|fault| Some(Err(fault.to_string())));
+        let seed = lock::read_seed(&self.params).await;
         let taken = lock::take(&self.params, self.store.as_ref(), seed.as_ref()).await;
         taken.map_err(|error| (error, seed))
     }

@@ -15,6 +15,13 @@ pub fn patience(params: &Params) -> Duration {
     params.timeout + SLACK
 }
 
+/// The configured seed, if there is one, or why it cannot be read; on a thread of its own, since that may block.
+pub async fn read_seed(params: &Params) -> Option<Result<RefreshToken, String>> {
+    let params = params.clone();
+    let read = tokio::task::spawn_blocking(move || params.read_seed()).await;
+    read.unwrap_or_else(|fault| Some(Err(fault.to_string())))
+}
+
 /// Takes it beside the refresher. `seed` is the configured one, or why it cannot be read. What stands in for a damaged
 /// record has to know it as met, or it would be presented anew: where it cannot be read, the damage is left for whoever can.
 ///

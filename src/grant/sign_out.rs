@@ -52,7 +52,7 @@ pub async fn sign_out(
     }
     // Before the lock: a running refresher need not wait for it.
     let known = endpoint.know().await;
-    let seed = read(params.clone()).await;
+    let seed = lock::read_seed(params).await;
     let mut txn = lock::take(params, store, seed.as_ref()).await?;
     let rests = txn.record().cloned();
     match lineage::decide(rests.clone(), &params.identity(), None, true) {
@@ -128,12 +128,6 @@ async fn revoke(
         wire::read_revocation(&answer, told)?;
     }
     Ok(!tokens.is_empty())
-}
-
-/// The configured seed, if there is one, or why it cannot be read.
-async fn read(params: Params) -> Option<Result<RefreshToken, String>> {
-    let read = tokio::task::spawn_blocking(move || params.read_seed()).await;
-    read.unwrap_or_else(|fault| Some(Err(fault.to_string())))
 }
 
 fn nobody_signs_in() -> RefreshError {

@@ -1,5 +1,7 @@
 //! What a person has to mend is told in a sentence, and healed without a restart.
 
+use std::path::PathBuf;
+
 use bearerd::grant::status::State;
 
 use super::bench::Bench;
@@ -62,14 +64,21 @@ async fn a_revoked_grant_asks_for_a_person_and_keeps_its_token_while_it_lives() 
     bench.is(State::Active).await;
 }
 
+/// A grant that had a token, has stopped, and whose record is damaged; and where that is.
+async fn damaged(server: &AuthorizationServer) -> (Bench, PathBuf) {
+    let bench = Bench::of(server, "app").start().await;
+    bench.is(State::Active).await;
+    let record = bench.record();
+    let bench = bench.stopped().await;
+    std::fs::write(&record, "{ half a rec").unwrap();
+    (bench, record)
+}
+
 #[tokio::test]
 async fn behind_a_damaged_record_no_seed_is_presented_that_may_be_older() {
     let server = AuthorizationServer::strict().client(Client::public("app")).start();
-    let bench = Bench::of(&server, "app").start().await;
-    bench.is(State::Active).await;
-    let (redeems, record) = (server.redeems().len(), bench.record());
-    let bench = bench.stopped().await;
-    std::fs::write(&record, "{ half a rec").unwrap();
+    let (bench, record) = damaged(&server).await;
+    let redeems = server.redeems().len();
     let bench = bench.start().await;
     let status = bench.is(State::SignInRequired).await;
     assert_eq!(status.problem.as_ref().unwrap().code, "store_corrupt");
@@ -88,11 +97,8 @@ async fn behind_a_damaged_record_no_seed_is_presented_that_may_be_older() {
 #[tokio::test]
 async fn a_damaged_record_is_left_until_the_seed_can_be_read_and_then_it_is_not_presented() {
     let server = AuthorizationServer::strict().client(Client::public("app")).start();
-    let bench = Bench::of(&server, "app").start().await;
-    bench.is(State::Active).await;
-    let (redeems, record) = (server.redeems().len(), bench.record());
-    let bench = bench.stopped().await;
-    std::fs::write(&record, "{ half a rec").unwrap();
+    let (bench, record) = damaged(&server).await;
+    let redeems = server.redeems().len();
     let seed = record.with_file_name("seed");
     let kept = seed.with_file_name("kept");
     std::fs::rename(&seed, &kept).unwrap();

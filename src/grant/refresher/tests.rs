@@ -424,8 +424,8 @@ async fn a_new_seed_heals_a_refused_grant_within_a_nap() {
     assert_eq!(bench.script.presented().last().unwrap(), "S2");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_rotation_that_cannot_be_saved_is_kept_and_published_once_the_old_token_is_gone() {
+/// A rotation that came while the store failed, and lives in memory only.
+async fn unsaved() -> Bench {
     let release = Arc::new(Notify::new());
     let rotated = r#"{"access_token":"A2","refresh_token":"R2","expires_in":1000,"token_type":"Bearer"}"#;
     let bench = Bench::new([GOOD, Step::Waits(Arc::clone(&release), 200, rotated)]);
@@ -433,6 +433,12 @@ async fn a_rotation_that_cannot_be_saved_is_kept_and_published_once_the_old_toke
     bench.fails.store(true, Ordering::SeqCst);
     release.notify_one();
     bench.until("unsaved", |bench| bench.handle.board.look().unsaved_rotation).await;
+    bench
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_that_cannot_be_saved_is_kept_and_published_once_the_old_token_is_gone() {
+    let bench = unsaved().await;
     assert_eq!(bench.handle.board.look().state, State::Degraded);
     assert_eq!(bench.handle.reader.now().unwrap().generation(), 1, "save before publish");
     let new = |bench: &Bench| bench.handle.reader.now().is_ok_and(|token| token.generation() == 2);
@@ -448,13 +454,7 @@ async fn a_rotation_that_cannot_be_saved_is_kept_and_published_once_the_old_toke
 async fn a_rotation_that_cannot_be_saved_is_told_as_an_error_once_a_minute() {
     let log = Kept::default();
     let _logging = log.of_this_thread();
-    let release = Arc::new(Notify::new());
-    let rotated = r#"{"access_token":"A2","refresh_token":"R2","expires_in":1000,"token_type":"Bearer"}"#;
-    let bench = Bench::new([GOOD, Step::Waits(Arc::clone(&release), 200, rotated)]);
-    bench.until("the second redeem", |bench| bench.script.redeems() == 2).await;
-    bench.fails.store(true, Ordering::SeqCst);
-    release.notify_one();
-    bench.until("unsaved", |bench| bench.handle.board.look().unsaved_rotation).await;
+    let bench = unsaved().await;
     tokio::time::sleep(5 * 60 * SECOND).await;
     let told = |log: &Kept| log.text().lines().filter(|line| line.contains("store_write_failed")).count();
     assert!((5..=6).contains(&told(&log)), "{}", log.text());

@@ -74,9 +74,10 @@ pub(super) fn rewrite(locked: &Locked, disk: &Disk, resting: Option<&Vec<u8>>) -
 /// What can be found out while another process holds the lock: whether what rests is to be read here, and is to be sealed
 /// with another key.
 pub(super) fn look(place: &Place) -> Result<bool, StoreError> {
-    match read::peek(place) {
-        Err(StoreError::Refused { place, why }) => Err(StoreError::Refused { place, why }),
-        _ => read::is_outdated(place),
+    match read::is_outdated(place) {
+        // Damage is for whoever begins.
+        Err(StoreError::Corrupt { .. }) => Ok(false),
+        looked => looked,
     }
 }
 

@@ -39,11 +39,13 @@ pub(super) fn peek(place: &Place) -> Result<Option<Record>, StoreError> {
     keys.decode(&found.bytes).map(Some).map_err(|unreadable| why_unread(&files.record, unreadable))
 }
 
-/// Whether what rests is plain though there is a key, or sealed with another than the first; of what is no record, false.
+/// Whether what rests is plain though there is a key, or sealed with another than the first.
 pub(super) fn is_outdated(place: &Place) -> Result<bool, StoreError> {
     let (keys, files) = (place.keys()?, place.find()?);
     let Some(found) = open(&files)? else { return Ok(false) };
-    Ok(keys.decode(&found.bytes).is_ok_and(|record| keys.is_outdated(&found.bytes, &record)))
+    let decoded = keys.decode(&found.bytes);
+    let outdated = decoded.map(|record| keys.is_outdated(&found.bytes, &record));
+    outdated.map_err(|unreadable| why_unread(&files.record, unreadable))
 }
 
 /// The record under the lock.
