@@ -122,6 +122,14 @@ impl TestClock {
         Self { hands: Arc::new(Mutex::new(hands)) }
     }
 
+    /// Moves both clocks on, as a suspended machine finds them when it wakes.
+    pub fn pass(&self, span: Duration) {
+        self.with(|hands| {
+            hands.boot = hands.boot.saturating_add(span);
+            hands.wall = hands.wall.saturating_add(span);
+        });
+    }
+
     /// Moves the wall clock alone, as an administrator or NTP would; negative is back.
     pub fn step_wall(&self, seconds: i64) {
         self.with(|hands| hands.wall = step(hands.wall, seconds));
@@ -141,7 +149,9 @@ impl TestClock {
         });
     }
 
-    fn now(&self) -> Moment {
+    /// Now, on both clocks.
+    #[must_use]
+    pub fn now(&self) -> Moment {
         self.with(|hands| {
             let elapsed = hands.started.elapsed();
             Moment { boot: hands.boot.saturating_add(elapsed), wall: hands.wall.saturating_add(elapsed) }

@@ -20,6 +20,8 @@ use crate::support::{grants, in_time_or};
 pub(super) struct Bench {
     pub(super) params: Params,
     pub(super) tls: tls::Params,
+    /// What the grant goes by. Servers go by the system's, and so does what is signed for them.
+    pub(super) clock: Clock,
     home: TempDir,
 }
 
@@ -40,7 +42,7 @@ impl Bench {
             timeout: Duration::from_secs(2),
             ..grants::params(Server::Issuer { issuer, token_endpoint: None }, client, seed)
         };
-        Self { params, tls: tls::Params::default(), home }
+        Self { params, tls: tls::Params::default(), clock: Clock::System, home }
     }
 
     /// Puts a pipe that nobody writes to in the seed's place.
@@ -85,7 +87,7 @@ impl Bench {
             store::Params::File { path: self.record(), allow_network_fs: false, encryption_keys: Vec::new() };
         let store = store::open(&place, &self.params.name).unwrap();
         store.probe().await.unwrap();
-        let handle = grant::spawn(self.params.clone(), endpoint, store, Clock::System, || 0.5);
+        let handle = grant::spawn(self.params.clone(), endpoint, store, self.clock.clone(), || 0.5);
         Running { handle, bench: self }
     }
 }

@@ -1,6 +1,8 @@
 //! One cell: a grant that is well, a trouble until its access token has ended, and what comes after.
 
-use bearerd::clock::Clock;
+use std::time::Duration;
+
+use bearerd::clock::{Moment, TestClock};
 use bearerd::grant::status::{State, Status};
 use serde_json::Value;
 
@@ -26,7 +28,7 @@ pub(super) struct Ended {
 pub(super) async fn cell(trouble: Trouble, profile: Profile) -> Ended {
     let what = format!("{trouble:?} at {profile:?}");
     let ground = profile.ground();
-    let (server, client) = (ground.server.clone(), ground.client());
+    let (server, client, clock) = (ground.server.clone(), ground.client(), ground.clock.clone());
     let bench = ground.bench.start().await;
     bench.is(State::Active).await;
     let presented = rests(&bench);
@@ -38,8 +40,12 @@ pub(super) async fn cell(trouble: Trouble, profile: Profile) -> Ended {
     assert_ne!(failed.state, State::Active, "{what}");
     let told_as = failed.problem.as_ref().unwrap().code.to_owned();
     let redeems = server.redeems().len();
-    kept_until_its_end(&bench, &what).await;
-    let state = bench.until("its end to show", |status| !is_served(status)).await.state;
+    kept_until_its_end(&bench, &clock, &what).await;
+    let served = |status: &Status| {
+        matches!(status.state, State::Active | State::Degraded)
+            || status.expires.is_some_and(|expires| !expires.has_come(clock.now()))
+    };
+    let state = bench.until("its end to show", |status| !served(status)).await.state;
     let during = server.redeems().len();
     assert!(during <= redeems + MOST_DURING, "{what}: {during} requests");
 
@@ -83,24 +89,33 @@ async fn end(trouble: Trouble, server: &AuthorizationServer, client: &Client) {
     }
 }
 
+/// For how long readers are watched while attempts fail, before the token's life passes; and how much of it is left to
+/// be lived through then.
+const WATCHED: Duration = Duration::from_secs(3);
+const LEFT: Duration = Duration::from_secs(1);
+
 /// Readers have the token until it counts as expired, and not a moment longer.
-async fn kept_until_its_end(bench: &Running, what: &str) {
+async fn kept_until_its_end(bench: &Running, clock: &TestClock, what: &str) {
     let expires = bench.handle.board.look().expires.unwrap();
-    assert!(!expires.has_come(Clock::System.now()), "{what}: the attempt was to end while the token lives");
-    loop {
-        let token = bench.handle.reader.now();
-        if expires.has_come(Clock::System.now()) {
-            break;
-        }
-        assert!(token.is_ok(), "{what}: the access token is to be used while it lives");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    assert!(!expires.has_come(clock.now()), "{what}: the attempt was to end while the token lives");
+    let watched = clock.now().plus(WATCHED);
+    while !watched.has_come(clock.now()) {
+        has_token_until(expires, bench, clock, what);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    clock.pass(expires.remaining(clock.now()).saturating_sub(LEFT));
+    while has_token_until(expires, bench, clock, what) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(bench.handle.reader.now().is_err(), "{what}: and no longer");
 }
 
-fn is_served(status: &Status) -> bool {
-    matches!(status.state, State::Active | State::Degraded)
-        || status.expires.is_some_and(|expires| !expires.has_come(Clock::System.now()))
+/// Whether the token still lives, in which case readers have it.
+fn has_token_until(expires: Moment, bench: &Running, clock: &TestClock, what: &str) -> bool {
+    let token = bench.handle.reader.now();
+    let lives = !expires.has_come(clock.now());
+    assert!(!lives || token.is_ok(), "{what}: the access token is to be used while it lives");
+    lives
 }
 
 /// The server and the record agree on the refresh token, and the token that readers have is good there.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bearerd::clock::{Clock, TestClock};
 use bearerd::grant::{ClientAuthMethod, Dpop, Secret};
 use bearerd::tls::{self, Certificate, Roots};
 
@@ -10,8 +11,9 @@ use crate::support::authorization_server::{AuthorizationServer, Client, Options}
 use crate::support::certificates::Authority;
 use crate::support::keys::Key;
 
-/// The life of an access token, in seconds: long enough for an attempt to time out while it lives.
-const LIFE: u64 = 5;
+/// The life of an access token, in seconds: an attempt fails while it lives, however little the machine gets done. Its
+/// end is not waited for: a cell lets the grant's clock pass towards it.
+const LIFE: u64 = 45;
 
 /// Whose manners the server has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub(super) enum Profile {
 pub(super) struct Ground {
     pub(super) server: AuthorizationServer,
     pub(super) bench: Bench,
+    /// What the grant goes by; the server goes by the system's.
+    pub(super) clock: TestClock,
     client: Client,
     _authority: Option<Authority>,
 }
@@ -98,6 +102,17 @@ impl Profile {
 }
 
 impl Ground {
+    fn new(
+        server: AuthorizationServer,
+        mut bench: Bench,
+        client: Client,
+        authority: Option<Authority>,
+    ) -> Self {
+        let clock = TestClock::starting_at(Clock::System.now());
+        bench.clock = Clock::Test(clock.clone());
+        Self { server, bench, clock, client, _authority: authority }
+    }
+
     /// The client as it was.
     pub(super) fn client(&self) -> Client {
         self.client.clone()
@@ -117,7 +132,7 @@ fn secretive(options: Options) -> Ground {
     let server = options.client(client.clone()).expires_in(LIFE).start();
     let mut bench = Bench::of(&server, "app");
     bench.secret(Some("s3cret"));
-    Ground { server, bench, client, _authority: None }
+    Ground::new(server, bench, client, None)
 }
 
 /// A key proves the client, and a certificate binds its tokens where no other key does.
@@ -135,5 +150,5 @@ fn fapi(rotation: impl FnOnce(Options) -> Options) -> Ground {
     let certificate = Certificate { chain, key: bench.file("key.pem", &key) };
     let ca_file = Some(authority.ca_file());
     bench.tls = tls::Params { ca_file, roots: Roots::File, client: Some(certificate) };
-    Ground { server, bench, client, _authority: Some(authority) }
+    Ground::new(server, bench, client, Some(authority))
 }

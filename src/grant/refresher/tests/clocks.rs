@@ -12,8 +12,7 @@ const HALF_AN_HOUR: Step =
 async fn a_machine_that_slept_five_hours_hands_out_no_old_token_and_refreshes_within_a_nap() {
     let bench = Bench::new([HALF_AN_HOUR]);
     bench.has_token().await;
-    bench.clock.step_boot(i64::from(5 * HOUR));
-    bench.clock.step_wall(i64::from(5 * HOUR));
+    bench.clock.pass(5 * HOUR * SECOND);
     assert!(bench.handle.reader.now().is_err(), "no timer has seen it yet");
     tokio::time::sleep(16 * SECOND).await;
     assert_eq!(bench.script.redeems(), 2);
@@ -24,8 +23,7 @@ async fn a_machine_that_slept_five_hours_hands_out_no_old_token_and_refreshes_wi
 async fn who_waits_on_a_machine_that_slept_is_served_at_once() {
     let bench = Bench::new([HALF_AN_HOUR]);
     bench.has_token().await;
-    bench.clock.step_boot(i64::from(5 * HOUR));
-    bench.clock.step_wall(i64::from(5 * HOUR));
+    bench.clock.pass(5 * HOUR * SECOND);
     assert!(bench.handle.reader.ready(SECOND).await.is_ok());
 }
 
@@ -35,8 +33,7 @@ async fn a_clock_that_is_set_is_told_and_one_that_slept_is_not() {
     let _logging = log.of_this_thread();
     let bench = Bench::new([HALF_AN_HOUR]);
     bench.has_token().await;
-    bench.clock.step_boot(i64::from(HOUR));
-    bench.clock.step_wall(i64::from(HOUR));
+    bench.clock.pass(HOUR * SECOND);
     tokio::time::sleep(40 * SECOND).await;
     bench.clock.step_wall(4);
     tokio::time::sleep(40 * SECOND).await;
