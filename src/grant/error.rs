@@ -71,6 +71,8 @@ codes! {
         TokenEndpointBusy = "token_endpoint_busy";
         /// The token endpoint failed.
         TokenEndpointError = "token_endpoint_error";
+        /// The metadata name a token endpoint on another host than before.
+        TokenEndpointMoved = "token_endpoint_moved";
         /// The token endpoint redirects.
         TokenEndpointRedirects = "token_endpoint_redirects";
         /// The token endpoint was asked, and did not answer.

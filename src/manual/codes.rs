@@ -123,6 +123,7 @@ pages! {
     "token_endpoint_blocked"
     "token_endpoint_busy"
     "token_endpoint_error"
+    "token_endpoint_moved"
     "token_endpoint_redirects"
     "token_endpoint_unanswered"
     "token_endpoint_unreachable"

@@ -1,6 +1,7 @@
 //! The token endpoint: what is asked of it, and the real one behind HTTP.
 
 mod asks;
+mod discovered;
 mod exchange;
 mod io;
 mod request;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method, StatusCode, Uri};
 
 pub use self::asks::{Known, Question};
+use self::discovered::Discovered;
 pub use self::exchange::{Exchange, Redeemed};
 pub use self::request::Presents;
 use self::request::{Asked, Material};
@@ -76,7 +78,7 @@ pub struct HttpEndpoint {
     params: Params,
     tls: Tls,
     clock: Clock,
-    discovered: Mutex<Option<Metadata>>,
+    discovered: Discovered,
     /// Which of the client's secrets the server took last, counted from the first.
     accepted: AtomicUsize,
     /// What the server said of the proofs that it takes (RFC 9449 §8).
@@ -91,7 +93,7 @@ impl HttpEndpoint {
             params,
             tls,
             clock,
-            discovered: Mutex::default(),
+            discovered: Discovered::default(),
             accepted: AtomicUsize::new(0),
             rapport: Mutex::default(),
         }
@@ -105,12 +107,17 @@ impl HttpEndpoint {
         if let Some(token_endpoint) = named {
             return named_endpoint(token_endpoint);
         }
-        if let Some(known) = self.discovered.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+        if let Some(known) = self.discovered.current() {
             return Ok(known);
         }
-        let found = self.discover(issuer).await?;
-        *self.discovered.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
-        Ok(found)
+        match self.discover(issuer).await {
+            Ok(found) => {
+                self.discovered.learn(&found);
+                Ok(found)
+            }
+            Err(error) if error.class == Class::Misconfigured => Err(error),
+            Err(error) => self.discovered.last().ok_or(error),
+        }
     }
 
     /// OpenID Connect's document first, then RFC 8414's: more servers have the former.
@@ -208,7 +215,7 @@ impl HttpEndpoint {
 
 impl TokenEndpoint for HttpEndpoint {
     fn forget(&self) {
-        self.discovered.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.discovered.outdate();
     }
 
     fn prepare(&self) -> Pending<'_, Result<Prepared, RefreshError>> {
@@ -223,6 +230,9 @@ impl TokenEndpoint for HttpEndpoint {
                 read.await.unwrap_or_else(|fault| Err(request::unreadable("secret", &fault.to_string())))?;
             let metadata = self.metadata().await?;
             let mut prepared = material.prepare(&self.params, metadata)?;
+            if let Server::Issuer { issuer, token_endpoint: None } = &self.params.server {
+                self.discovered.still_at(issuer, &prepared.endpoint)?;
+            }
             let accepted = self.accepted.load(Ordering::Relaxed);
             let ways = prepared.proofs.len();
             prepared.proofs.rotate_left(accepted.checked_rem(ways).unwrap_or(0));
@@ -239,7 +249,13 @@ impl TokenEndpoint for HttpEndpoint {
         let (to, form, presents) =
             (prepared.endpoint.clone(), self.form(presented), prepared.presents.clone());
         let asked = Asked { to, form, presents, takes_extra: true };
-        Box::pin(async move { self.exchanged(prepared, &asked, key).await })
+        Box::pin(async move {
+            let redeemed = self.exchanged(prepared, &asked, key).await;
+            if matches!(&redeemed, Redeemed::Answer(answer) if answer.status == StatusCode::OK) {
+                self.discovered.good_at(&prepared.endpoint);
+            }
+            redeemed
+        })
     }
 }
 

@@ -77,6 +77,8 @@ struct State {
     person: Person,
     expires_in: u64,
     rewrite: Option<Rewrite>,
+    /// The token endpoint that the metadata name, where it is none of this server.
+    elsewhere: Option<String>,
     tls: Option<Arc<ServerConfig>>,
 }
 
@@ -222,6 +224,12 @@ impl AuthorizationServer {
     /// Has every successful token answer changed before it is sent: odd types, missing fields, other errors.
     pub(crate) fn rewrite(&self, rewrite: impl Fn(&mut Map<String, Value>) + Send + 'static) {
         self.shared.change(|state| state.rewrite = Some(Box::new(rewrite)));
+    }
+
+    /// The metadata name this token endpoint from now on.
+    #[cfg(test)] // the playground's server stays where it is
+    pub(crate) fn move_token_endpoint(&self, to: &str) {
+        self.shared.change(|state| state.elsewhere = Some(to.to_owned()));
     }
 
     /// Every token request meets this fault until the server is healed.
@@ -426,6 +434,7 @@ impl Shared {
             person: Person::default(),
             expires_in: options.expires_in,
             rewrite: None,
+            elsewhere: None,
             tls: options.tls.clone(),
         };
         let (changed, released) = (watch::Sender::new(0), watch::Sender::new(0));

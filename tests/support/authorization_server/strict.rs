@@ -86,7 +86,7 @@ fn metadata(shared: &Shared) -> Value {
     let at = |path: &str| format!("{}{path}", shared.issuer);
     let mut metadata = json!({
         "issuer": shared.issuer,
-        "token_endpoint": at(TOKEN),
+        "token_endpoint": shared.state().elsewhere.clone().unwrap_or_else(|| at(TOKEN)),
         "introspection_endpoint": at("/introspect"),
         "revocation_endpoint": at(REVOKE),
         "authorization_endpoint": at(AUTHORIZE),
