@@ -1,13 +1,15 @@
 //! What is too much is refused, told, counted and logged.
 
 use super::stage::{Stage, strict};
-use crate::support::process::field;
+use crate::support::process::{Home, Process, field};
 use crate::support::raw::Peer;
 
 #[tokio::test]
 async fn a_request_too_many_is_503_and_the_next_is_carried() {
     let limits = "\n[limits]\nrequests = 1\n";
-    let stage = Box::pin(Stage::with(strict(60), limits, &[])).await;
+    // The one that is held is held for as long as the test takes.
+    let patient = |home: &Home| Process::spawn(home.to_run().env("BEARERD_RESPONSE_TIMEOUT", "0s"));
+    let stage = Box::pin(Stage::begun(strict(60), limits, patient)).await;
     stage.recovers().await;
     let mut held = Peer::connect(stage.proxy).await;
     held.send("GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n").await;

@@ -31,7 +31,7 @@ impl Stage {
         Box::pin(Self::with(options, "", &[])).await
     }
 
-    /// With more of proxy.toml (top-level keys and tables after the grant's) and these arguments after `run`.
+    /// With more of proxy.toml (keys of the admin listener, and tables after it) and these arguments after `run`.
     pub(super) async fn with(options: Options, more: &str, arguments: &[&str]) -> Self {
         Box::pin(Self::begun(options, more, |home| home.run_with(arguments))).await
     }
