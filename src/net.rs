@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::Uri;
 use tokio::net::TcpStream;
 
 use crate::clock;
@@ -44,6 +45,15 @@ impl Listen {
 #[must_use]
 pub fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Where the server of an `http` or `https` URL is: its host, in lower case and without brackets, and its port, the
+/// scheme's own where it names none (RFC 9110 §4.2.3).
+#[must_use]
+pub fn place(url: &Uri) -> (String, u16) {
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_ascii_lowercase();
+    let usual = if url.scheme_str() == Some("https") { 443 } else { 80 };
+    (host, url.port_u16().unwrap_or(usual))
 }
 
 impl fmt::Display for Listen {
@@ -121,6 +131,19 @@ mod tests {
         let (_held, dead) = refusing();
         let error = dial("127.0.0.1", dead.port(), Duration::from_secs(5)).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn a_server_is_where_its_url_says_however_it_is_spelt() {
+        for (one, same, another) in [
+            ("https://id.example/token", "https://ID.example:443/other", "https://id.example:8443/token"),
+            ("http://[::1]/token", "http://[::1]:80/", "http://[::2]/token"),
+            ("http://127.0.0.1:80/", "http://127.0.0.1/token", "https://127.0.0.1/token"),
+        ] {
+            let at = |url: &str| place(&url.parse().unwrap());
+            assert_eq!(at(one), at(same), "{one}");
+            assert_ne!(at(one), at(another), "{one}");
+        }
     }
 
     #[test]

@@ -39,12 +39,12 @@ pub(super) struct Server {
 impl Server {
     /// The server of a URL.
     pub(super) fn of(called: &str, uri: &Uri, dialled: Option<&(String, u16)>) -> Self {
-        let is_secure = uri.scheme_str() == Some("https");
+        let (host, port) = net::place(uri);
         Self {
             called: called.to_owned(),
-            host: uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned(),
-            port: uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 }),
-            is_secure,
+            host,
+            port,
+            is_secure: uri.scheme_str() == Some("https"),
             dialled: dialled.cloned(),
         }
     }

@@ -3,10 +3,10 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use http::Uri;
-use http::uri::Authority;
 
 use crate::grant::error::{Class, Code, RefreshError};
 use crate::grant::wire::Metadata;
+use crate::net;
 
 /// The metadata of one issuer.
 #[derive(Default)]
@@ -18,7 +18,7 @@ struct Kept {
     /// They are to be asked for again.
     outdated: bool,
     /// Where a token request brought a token.
-    good_at: Option<Authority>,
+    good_at: Option<Uri>,
 }
 
 impl Discovered {
@@ -47,17 +47,18 @@ impl Discovered {
 
     /// A token request was answered with success there.
     pub(super) fn good_at(&self, endpoint: &Uri) {
-        self.kept().good_at = endpoint.authority().cloned();
+        self.kept().good_at = Some(endpoint.clone());
     }
 
     /// Refuses a token endpoint on another host than the one that gave tokens so far: whoever can write the metadata
     /// could otherwise have the refresh token sent anywhere (R73).
     pub(super) fn still_at(&self, issuer: &str, endpoint: &Uri) -> Result<(), RefreshError> {
-        let (good_at, now) = (self.kept().good_at.clone(), endpoint.authority());
-        let (Some(before), Some(now)) = (good_at, now) else { return Ok(()) };
-        if before == *now {
+        let Some(before) = self.kept().good_at.clone() else { return Ok(()) };
+        if net::place(&before) == net::place(endpoint) {
             return Ok(());
         }
+        let named = |url: &Uri| url.authority().map_or_else(String::new, ToString::to_string);
+        let (before, now) = (named(&before), named(endpoint));
         let sentence = format!(
             "The metadata of {issuer} name a token endpoint on `{now}` now, and the one that gave tokens so far is on \
              `{before}`. Nothing was sent. If the server has moved, name the new address as `token_endpoint`, or restart \

@@ -106,18 +106,18 @@ impl Exchange<'_> {
 
     async fn connect(&self, written: &Written) -> Result<Counted<Stream>, Redeemed> {
         let secure = self.uri.scheme_str() == Some("https");
-        let host = self.uri.host().unwrap_or_default().trim_matches(['[', ']']);
-        let port = self.uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let (to, at) = self.connect_to.map_or((host, port), |(to, at)| (to.as_str(), *at));
+        let place = net::place(&self.uri);
+        let (host, _) = &place;
+        let (to, at) = self.connect_to.unwrap_or(&place);
         let deadline = self.clock.now().plus(self.timeout);
-        let socket = net::dial(to, at, CONNECT.min(self.timeout))
+        let socket = net::dial(to, *at, CONNECT.min(self.timeout))
             .await
             .map_err(|error| Redeemed::NotSent(format!("cannot connect to {to} port {at}: {error}")))?;
         let gated = Gated::new(socket, deadline, self.clock.clone());
         if !secure {
             return Ok(Counted::new(Stream::Plain(gated), written.clone()));
         }
-        let name = ServerName::try_from(host.to_owned())
+        let name = ServerName::try_from(host.clone())
             .map_err(|_| Redeemed::NotSent(format!("`{host}` cannot be in a certificate")))?;
         let handshake = self.tls.connector(Alpn::Http1).connect(name, gated);
         match tokio::time::timeout_at(clock::in_(CONNECT), handshake).await {
