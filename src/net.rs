@@ -56,6 +56,13 @@ pub fn place(url: &Uri) -> (String, u16) {
     (host, url.port_u16().unwrap_or(usual))
 }
 
+/// The same as one word, `host:port`.
+#[must_use]
+pub fn authority(url: &Uri) -> String {
+    let (host, port) = place(url);
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -143,6 +150,7 @@ mod tests {
             let at = |url: &str| place(&url.parse().unwrap());
             assert_eq!(at(one), at(same), "{one}");
             assert_ne!(at(one), at(another), "{one}");
+            assert_eq!(authority(&one.parse().unwrap()), authority(&same.parse().unwrap()), "{one}");
         }
     }
 

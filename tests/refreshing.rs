@@ -4,6 +4,7 @@ mod bench;
 mod credentials;
 mod failures;
 mod faults;
+mod moves;
 mod oddities;
 mod proofs;
 mod strangers;

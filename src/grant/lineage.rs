@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use http::Uri;
+
 use crate::clock::Moment;
+use crate::net;
 use crate::secret::{DpopKey, RefreshToken, random_hex};
 use crate::store::{Exported, Record, SEEDS_REMEMBERED, SavedToken};
 
 use super::error::{Class, Code, RefreshError};
-use super::wire::Issued;
-use super::{end, schedule};
+use super::wire::{Issued, printable};
+use super::{Server, end, schedule};
 
 /// What a record must belong to (R45).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +82,8 @@ pub fn after_damage(identity: &Identity, seed: Option<&RefreshToken>) -> Record 
 pub struct SignedIn {
     /// The refresh token.
     pub refresh_token: RefreshToken,
+    /// Which token endpoint gave it.
+    pub token_endpoint: Uri,
     /// The access token that came with it.
     pub issued: Issued,
     /// Before the request was sent that brought both.
@@ -92,7 +97,7 @@ pub struct SignedIn {
 /// The record that a sign-in begins with.
 #[must_use]
 pub fn signed_in(identity: &Identity, signed_in: SignedIn) -> Record {
-    let SignedIn { refresh_token, issued, asked, boot_id, dpop_key } = signed_in;
+    let SignedIn { refresh_token, token_endpoint, issued, asked, boot_id, dpop_key } = signed_in;
     let access_token = SavedToken {
         text: issued.access_token,
         bound: issued.bound,
@@ -101,12 +106,32 @@ pub fn signed_in(identity: &Identity, signed_in: SignedIn) -> Record {
         boot_id,
     };
     Record {
+        token_endpoint: Some(net::authority(&token_endpoint)),
         refresh_token: Some(refresh_token),
         access_token: Some(access_token),
         dpop_key,
         grant_end: end::told(None, asked, issued.grant_life),
         ..begin(identity, None, Vec::new())
     }
+}
+
+/// Refuses a token endpoint that metadata name, and the configuration does not, on another host than the one that gave
+/// the record's tokens: whoever can write the metadata could otherwise have the refresh token sent anywhere (R73).
+///
+/// # Errors
+/// [`Class::Misconfigured`]; nothing was sent.
+pub fn still_at(record: Option<&Record>, server: &Server, endpoint: &Uri) -> Result<(), RefreshError> {
+    let Server::Issuer { issuer, token_endpoint: None } = server else { return Ok(()) };
+    let Some(before) = record.and_then(|record| record.token_endpoint.as_deref()) else { return Ok(()) };
+    if before == net::authority(endpoint) {
+        return Ok(());
+    }
+    let sentence = format!(
+        "The metadata of {issuer} name {} as the token endpoint now, and the one that gave tokens so far is at {before}. \
+         Nothing was sent. If the server has moved, sign in again, or name the new address as `token_endpoint`.",
+        printable(&endpoint.to_string())
+    );
+    Err(RefreshError::new(Class::Misconfigured, Code::TokenEndpointMoved, sentence))
 }
 
 fn begin(
@@ -121,6 +146,7 @@ fn begin(
         generation: 0,
         issuer: identity.issuer.clone(),
         client_id: identity.client_id.clone(),
+        token_endpoint: None,
         refresh_token: seed.cloned(),
         access_token: None,
         dpop_key: None,

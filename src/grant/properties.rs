@@ -72,6 +72,7 @@ prop_compose! {
             generation: 7,
             issuer: issuer.to_owned(),
             client_id: client_id.to_owned(),
+            token_endpoint: None,
             refresh_token: token.map(|number| RefreshToken::new(format!("R{number}"))),
             access_token: None,
             dpop_key: None,

@@ -80,7 +80,11 @@ pub async fn sign_out(
         return Ok(SignedOut { revoked: false, sentence });
     }
     let told = match known {
-        Ok(known) => revoke(endpoint, &known, &tokens).await,
+        // Whoever has moved the token endpoint unasked may have moved this one as well (R73).
+        Ok(known) => match lineage::still_at(rests.as_ref(), &params.server, &known.prepared.endpoint) {
+            Ok(()) => revoke(endpoint, &known, &tokens).await,
+            Err(moved) => Err(moved),
+        },
         Err(error) => Err(error),
     };
     let (revoked, sentence) = match told {

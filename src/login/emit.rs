@@ -136,6 +136,7 @@ mod tests {
         Signed {
             tokens: SignedIn {
                 refresh_token: RefreshToken::new(token),
+                token_endpoint: http::Uri::from_static("https://id.example/token"),
                 issued,
                 asked: Moment { boot: Duration::ZERO, wall: Duration::ZERO },
                 boot_id: "boot".to_owned(),

@@ -106,7 +106,17 @@ impl Way<'_> {
         };
         let dpop_key = self.attempt.key.as_ref().map(|(key, _)| key.clone());
         let boot_id = self.login.clock.boot_id();
-        Ok(Signed { tokens: SignedIn { refresh_token, issued, asked, boot_id, dpop_key }, scopes })
+        Ok(Signed {
+            tokens: SignedIn {
+                refresh_token,
+                token_endpoint: self.token_endpoint(),
+                issued,
+                asked,
+                boot_id,
+                dpop_key,
+            },
+            scopes,
+        })
     }
 }
 

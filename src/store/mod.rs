@@ -191,6 +191,9 @@ pub struct Record {
     pub issuer: String,
     /// The client that the token was issued to (R45).
     pub client_id: String,
+    /// Host and port of the token endpoint that gave the tokens, as [`crate::net::authority`] writes them: metadata alone
+    /// lead them nowhere else (R73). None until it has given some, or where an older version has written the record.
+    pub token_endpoint: Option<String>,
     /// The refresh token; none for grants that have none.
     pub refresh_token: Option<RefreshToken>,
     /// The last access token, if it was good when saved.
@@ -239,6 +242,7 @@ impl Record {
             refresh_token: None,
             access_token: None,
             dpop_key: None,
+            token_endpoint: None,
             quiet_redeems: 0,
             intent: None,
             refused: None,

@@ -14,6 +14,7 @@ pub(super) fn record(generation: u64) -> Record {
         generation,
         issuer: "https://id.example".to_owned(),
         client_id: "billing".to_owned(),
+        token_endpoint: None,
         refresh_token: Some(RefreshToken::new(format!("refresh-{generation}"))),
         access_token: Some(SavedToken {
             text: AccessTokenText::new(format!("access-{generation}")),
@@ -39,6 +40,7 @@ pub(super) fn full(generation: u64) -> Record {
     let record = record(generation);
     Record {
         access_token: record.access_token.clone().map(|token| SavedToken { bound: true, ..token }),
+        token_endpoint: Some("id.example:443".to_owned()),
         dpop_key: Some(DpopKey::new(format!("key-{generation}"))),
         grant_end: Some(GrantEnd { told: Duration::from_secs(4), at: Duration::from_secs(8) }),
         intent: Some(intent(&format!("refresh-{generation}"), "1")),

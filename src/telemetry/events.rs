@@ -46,6 +46,10 @@ pub const EVENTS: &[Event] = &[
     ),
     event("grant_ends_soon", "The server says that the grant ends within two weeks, three days or one."),
     event("answer_odd", "The token endpoint's answer was used, though something about it was odd."),
+    event(
+        "metadata_unread",
+        "The server's metadata could not be read again; those by which it gave tokens are gone by.",
+    ),
     event("scope_narrowed", "The server grants less than `scopes` asks for; the token is used all the same."),
     event("clock_set", "The clock was set by more than 5 s since it was last looked at."),
     event("request", "A request was answered (`log.access`)."),

@@ -96,6 +96,22 @@ async fn an_unreachable_server_leaves_all_as_it_is_unless_a_person_insists() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_has_moved_unasked_is_not_shown_what_it_is_to_revoke() {
+    let place = Place::of(strict(600));
+    let another = AuthorizationServer::strict().client(Client::public("billing")).start();
+    assert_eq!(place.said(&["refresh"]).await.0, Some(0));
+    place.server.move_token_endpoint(&another.token_endpoint());
+    let (code, said) = place.said(&["logout"]).await;
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("token_endpoint_moved") && said.contains("Nothing is erased"), "{said}");
+    let (code, said) = place.said(&["logout", "--force"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("was not revoked") && said.contains("Nothing was sent"), "{said}");
+    assert_erased(&place);
+    assert!(place.server.revocations().is_empty() && another.requests().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_without_revocation_is_told_of_and_the_tokens_are_erased() {
     let place = Place::of(strict(600));
     let toml = std::fs::read_to_string(place.home.path().join("proxy.toml")).unwrap();

@@ -80,9 +80,12 @@ impl Bench {
         self.home.path().join("state.json")
     }
 
+    fn endpoint(&self) -> HttpEndpoint {
+        HttpEndpoint::new(self.params.clone(), Tls::load(&self.tls).unwrap(), Clock::System)
+    }
+
     pub(super) async fn start(self) -> Running {
-        let tls = Tls::load(&self.tls).unwrap();
-        let endpoint = Arc::new(HttpEndpoint::new(self.params.clone(), tls, Clock::System));
+        let endpoint = Arc::new(self.endpoint());
         let place =
             store::Params::File { path: self.record(), allow_network_fs: false, encryption_keys: Vec::new() };
         let store = store::open(&place, &self.params.name).unwrap();
@@ -106,6 +109,12 @@ impl Running {
     /// Where the record rests.
     pub(super) fn record(&self) -> PathBuf {
         self.bench.record()
+    }
+
+    /// As a reload does that changes nothing of the grant.
+    pub(super) fn reconfigure(&self) {
+        let endpoint = Arc::new(self.bench.endpoint());
+        assert!(self.handle.tell(Command::Reconfigure(Box::new(self.bench.params.clone()), endpoint)));
     }
 
     pub(super) async fn stopped(self) -> Bench {

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use bearerd::grant::status::{State, Status};
+use bearerd::grant::status::State;
 
 use super::bench::Bench;
-use crate::support::authorization_server::{AuthorizationServer, Client, Fault};
+use crate::support::authorization_server::{AuthorizationServer, Client};
 use crate::support::in_time;
 
 #[tokio::test]
@@ -34,64 +34,6 @@ async fn an_issuer_that_is_not_the_documents_is_misconfigured() {
     let bench = bench.start().await;
     let status = bench.is(State::Misconfigured).await;
     assert_eq!(status.problem.as_ref().unwrap().code, "issuer_mismatch");
-}
-
-#[tokio::test]
-async fn a_token_endpoint_that_moves_to_another_host_is_shown_nothing_until_a_person_says_so() {
-    let server = AuthorizationServer::strict().client(Client::confidential("app", "right")).start();
-    let another = AuthorizationServer::strict().client(Client::confidential("app", "right")).start();
-    let mut bench = Bench::of(&server, "app");
-    bench.secret(Some("right"));
-    let bench = bench.start().await;
-    bench.is(State::Active).await;
-    // A refused client is why the metadata are read again.
-    server.register(Client::confidential("app", "another"));
-    server.move_token_endpoint(&another.token_endpoint());
-    bench.refresh();
-    bench.fails().await;
-    bench.refresh();
-    let moved = |status: &Status| status.problem.as_ref().is_some_and(|it| it.code == "token_endpoint_moved");
-    let status = bench.until("the move", moved).await;
-    assert_eq!(status.state, State::Misconfigured);
-    let sentence = &status.problem.as_ref().unwrap().sentence;
-    for named in [server.address(), another.address()] {
-        assert!(sentence.contains(&named.to_string()), "{sentence}");
-    }
-    assert!(another.requests().is_empty(), "nothing was sent there");
-
-    server.register(Client::confidential("app", "right"));
-    server.move_token_endpoint(&server.token_endpoint());
-    bench.refresh();
-    let status = bench.is(State::Active).await;
-    assert_eq!((status.generation, another.requests().len(), server.reuse_errors()), (2, 0, 0));
-
-    // Started anew, it goes by what the metadata say.
-    server.move_token_endpoint(&another.token_endpoint());
-    let bench = bench.restart().await;
-    bench.is(State::Active).await;
-    bench.refresh();
-    let asked = async {
-        while another.redeems().is_empty() {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    };
-    in_time("a request at the other host", asked).await;
-}
-
-#[tokio::test]
-async fn metadata_that_cannot_be_read_again_hold_no_refresh_up() {
-    let server = AuthorizationServer::strict().client(Client::confidential("app", "right")).start();
-    let mut bench = Bench::of(&server, "app");
-    bench.secret(Some("right"));
-    let bench = bench.start().await;
-    bench.is(State::Active).await;
-    server.register(Client::confidential("app", "another"));
-    bench.refresh();
-    bench.is(State::Misconfigured).await;
-    server.fault_discovery(Fault::Unavailable(None));
-    server.register(Client::confidential("app", "right"));
-    bench.refresh();
-    bench.is(State::Active).await;
 }
 
 #[tokio::test]

@@ -115,8 +115,11 @@ impl HttpEndpoint {
                 self.discovered.learn(&found);
                 Ok(found)
             }
-            Err(error) if error.class == Class::Misconfigured => Err(error),
-            Err(error) => self.discovered.last().ok_or(error),
+            Err(error) => {
+                let Some(good) = self.discovered.fall_back() else { return Err(error) };
+                tracing::warn!(event = "metadata_unread", code = %error.code, "{}", error.sentence);
+                Ok(good)
+            }
         }
     }
 
@@ -215,7 +218,7 @@ impl HttpEndpoint {
 
 impl TokenEndpoint for HttpEndpoint {
     fn forget(&self) {
-        self.discovered.outdate();
+        self.discovered.forget();
     }
 
     fn prepare(&self) -> Pending<'_, Result<Prepared, RefreshError>> {
@@ -230,9 +233,6 @@ impl TokenEndpoint for HttpEndpoint {
                 read.await.unwrap_or_else(|fault| Err(request::unreadable("secret", &fault.to_string())))?;
             let metadata = self.metadata().await?;
             let mut prepared = material.prepare(&self.params, metadata)?;
-            if let Server::Issuer { issuer, token_endpoint: None } = &self.params.server {
-                self.discovered.still_at(issuer, &prepared.endpoint)?;
-            }
             let accepted = self.accepted.load(Ordering::Relaxed);
             let ways = prepared.proofs.len();
             prepared.proofs.rotate_left(accepted.checked_rem(ways).unwrap_or(0));
@@ -251,8 +251,8 @@ impl TokenEndpoint for HttpEndpoint {
         let asked = Asked { to, form, presents, takes_extra: true };
         Box::pin(async move {
             let redeemed = self.exchanged(prepared, &asked, key).await;
-            if matches!(&redeemed, Redeemed::Answer(answer) if answer.status == StatusCode::OK) {
-                self.discovered.good_at(&prepared.endpoint);
+            if matches!(&redeemed, Redeemed::Answer(answer) if answer.status.is_success()) {
+                self.discovered.were_good();
             }
             redeemed
         })

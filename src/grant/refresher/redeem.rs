@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use http::Uri;
+
 use super::super::end;
-use super::super::endpoint::Redeemed;
+use super::super::endpoint::{Prepared, Redeemed};
 use super::super::error::{Class, Code, RefreshError};
 use super::super::lineage::{self, Line};
 use super::super::lock;
@@ -11,8 +13,9 @@ use super::super::schedule;
 use super::super::wire::{self, Answer, Issued, Told};
 use super::{Done, Ending, Refresher, Resting, Used};
 use crate::clock::Moment;
+use crate::net;
 use crate::panics::caught;
-use crate::secret::{ClientSecret, RefreshToken};
+use crate::secret::RefreshToken;
 use crate::store::{Intent, QUIET_REDEEMS, Record, Refusal, SavedToken, StoreError, Txn};
 
 /// Why a grant was refused: an answer with its new refresh token never arrived. A code, and what the record says.
@@ -33,6 +36,17 @@ impl Refresher {
     }
 
     async fn refresh(&mut self) -> Result<Done, RefreshError> {
+        match self.refresh_once().await {
+            // What is kept of the metadata may be older than a sign-in somewhere else.
+            Err(error) if error.code == Code::TokenEndpointMoved => {
+                self.endpoint.forget();
+                self.refresh_once().await
+            }
+            done => done,
+        }
+    }
+
+    async fn refresh_once(&mut self) -> Result<Done, RefreshError> {
         let seed = self.seed().await;
         self.used = Used { seed: seed.as_ref().map(RefreshToken::fingerprint), ..Used::default() };
         let prepared = self.endpoint.prepare().await?;
@@ -53,6 +67,7 @@ impl Refresher {
             self.desk.adopted(&record);
             return Ok(Done::Adopted);
         }
+        lineage::still_at(Some(&record), &self.params.server, &prepared.endpoint)?;
         self.intend(&mut txn, &record).await?;
         let asked = self.clock.now();
         match self.endpoint.redeem(&prepared, self.presents(&record), key.as_deref()).await {
@@ -79,7 +94,7 @@ impl Refresher {
                     ),
                 ))
             }
-            Redeemed::Answer(answer) => self.digest(txn, record, asked, (&answer, &prepared.told)).await,
+            Redeemed::Answer(answer) => self.digest(txn, record, asked, (&answer, &prepared)).await,
         }
     }
 
@@ -210,7 +225,7 @@ impl Refresher {
         mut txn: Box<dyn Txn>,
         mut record: Record,
         asked: Moment,
-        (answer, others): (&Answer, &[ClientSecret]),
+        (answer, prepared): (&Answer, &Prepared),
     ) -> Result<Done, RefreshError> {
         let presented = self.presents(&record).cloned();
         let successor = wire::salvage(answer).filter(|_| self.needs_refresh_token());
@@ -218,7 +233,7 @@ impl Refresher {
         let rotated = successor.is_some();
         let mut saved = Ok(());
         if let Some(successor) = successor {
-            record = succeeded_by(record, successor);
+            record = succeeded_by(record, successor, &prepared.endpoint);
             self.in_doubt = None;
             self.forgets_refusal();
             saved = self.save_rotation(&mut txn, &record).await;
@@ -226,12 +241,13 @@ impl Refresher {
         if answer.status.is_success() {
             self.bucket.take(self.clock.now());
         }
-        let told = Told { refresh_token: presented.as_ref(), others };
+        let told = Told { refresh_token: presented.as_ref(), others: &prepared.told };
         let issued = match wire::read(answer, told, self.params.dpop) {
             Ok(issued) => issued,
             Err(error) => return Err(self.rue(txn, record, rotated, saved.is_ok(), error).await),
         };
         self.in_doubt = None;
+        record.token_endpoint = Some(net::authority(&prepared.endpoint));
         self.use_token(txn, record, asked, answer.status.as_u16(), (rotated, saved.is_ok()), issued).await
     }
 
@@ -351,8 +367,9 @@ impl Refresher {
 }
 
 /// The record with a new refresh token and nothing else changed: what is saved before anything depends on it.
-fn succeeded_by(record: Record, successor: RefreshToken) -> Record {
+fn succeeded_by(record: Record, successor: RefreshToken, endpoint: &Uri) -> Record {
     Record {
+        token_endpoint: Some(net::authority(endpoint)),
         generation: record.generation.saturating_add(1),
         refresh_token: Some(successor),
         quiet_redeems: 0,

@@ -278,6 +278,7 @@ fn resting(text: &str, obtained: Moment, life: u64) -> Record {
         generation: 7,
         issuer: "https://id.example/token".to_owned(),
         client_id: "billing".to_owned(),
+        token_endpoint: None,
         refresh_token: Some(RefreshToken::new("R7")),
         access_token: Some(SavedToken {
             text: AccessTokenText::new(text),

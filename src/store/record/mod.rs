@@ -78,6 +78,7 @@ pub(super) fn room_for(record: &Record) -> usize {
     let plain = record.lineage.len()
         + record.issuer.len()
         + record.client_id.len()
+        + record.token_endpoint.as_ref().map_or(0, String::len)
         + record.exported.as_ref().map_or(0, |exported| exported.id.len() + exported.to.len());
     // A character may need six bytes in JSON; everything else is short and of known number.
     8 * 1024 + 6 * (secrets + plain) + 128 * record.seeds.len()
@@ -96,6 +97,8 @@ pub(super) struct RecordForm<'a> {
     generation: u64,
     issuer: Cow<'a, str>,
     client_id: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token_endpoint: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refresh_token: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -126,6 +129,7 @@ impl<'a> From<&'a Record> for RecordForm<'a> {
             generation: record.generation,
             issuer: Cow::Borrowed(&record.issuer),
             client_id: Cow::Borrowed(&record.client_id),
+            token_endpoint: record.token_endpoint.as_deref().map(Cow::Borrowed),
             refresh_token: record.refresh_token.as_ref().map(|token| Cow::Borrowed(token.expose())),
             access_token: record.access_token.as_ref().map(SavedTokenForm::from),
             dpop_key: record.dpop_key.as_ref().map(|key| Cow::Borrowed(key.expose())),
@@ -150,6 +154,7 @@ impl RecordForm<'_> {
             generation: self.generation,
             issuer: self.issuer.into_owned(),
             client_id: self.client_id.into_owned(),
+            token_endpoint: self.token_endpoint.map(Cow::into_owned),
             refresh_token: self.refresh_token.map(|text| RefreshToken::new(text.into_owned())),
             access_token: self.access_token.map(SavedToken::from),
             dpop_key: self.dpop_key.map(|text| DpopKey::new(text.into_owned())),

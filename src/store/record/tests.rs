@@ -48,6 +48,7 @@ impl Draw {
             generation: self.next(),
             issuer: self.text(),
             client_id: self.text(),
+            token_endpoint: self.maybe(Self::text),
             refresh_token: self.maybe(|draw| RefreshToken::new(draw.text())),
             access_token: self.maybe(|draw| SavedToken {
                 text: AccessTokenText::new(draw.text()),

@@ -1,0 +1,148 @@
+//! What the metadata say changes while a grant lives.
+
+use bearerd::grant::Server;
+use bearerd::grant::status::{State, Status};
+use serde_json::Value;
+
+use super::bench::{Bench, Running};
+use crate::support::authorization_server::{AuthorizationServer, Client, Fault};
+use crate::support::in_time;
+
+fn client() -> Client {
+    Client::confidential("app", "right")
+}
+
+/// Two servers that know the client, and a grant of the first that has a token.
+async fn two_servers() -> (AuthorizationServer, AuthorizationServer, Running) {
+    let server = || AuthorizationServer::strict().client(client()).start();
+    let (first, second) = (server(), server());
+    let mut bench = Bench::of(&first, "app");
+    bench.secret(Some("right"));
+    let bench = bench.start().await;
+    bench.is(State::Active).await;
+    (first, second, bench)
+}
+
+/// Has the metadata read again: the server refuses the client once.
+async fn read_again(server: &AuthorizationServer, bench: &Running) {
+    server.register(Client::confidential("app", "another"));
+    bench.refresh();
+    bench.is(State::Misconfigured).await;
+    server.register(client());
+}
+
+async fn has_moved(bench: &Running, attempts: u64) -> std::sync::Arc<Status> {
+    let moved = |status: &Status| {
+        status.attempts() > attempts
+            && status.problem.as_ref().is_some_and(|it| it.code == "token_endpoint_moved")
+    };
+    bench.until("the move", moved).await
+}
+
+async fn is_asked(server: &AuthorizationServer) {
+    let asked = async {
+        while server.redeems().is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    in_time("a request at the other host", asked).await;
+}
+
+#[tokio::test]
+async fn a_token_endpoint_on_another_host_is_shown_nothing_until_a_person_names_it() {
+    let (first, second, bench) = two_servers().await;
+    first.move_token_endpoint(&second.token_endpoint());
+    read_again(&first, &bench).await;
+    bench.refresh();
+    let status = has_moved(&bench, 0).await;
+    assert_eq!(status.state, State::Misconfigured);
+    let sentence = &status.problem.as_ref().unwrap().sentence;
+    for named in [first.address().to_string(), second.token_endpoint()] {
+        assert!(sentence.contains(&named), "{sentence}");
+    }
+    assert!(bench.handle.reader.now().is_ok(), "callers are served while the token lives");
+
+    // Neither a reload nor a restart is a person's word on it.
+    bench.reconfigure();
+    has_moved(&bench, status.attempts()).await;
+    let bench = bench.restart().await;
+    bench.is(State::Active).await;
+    bench.refresh();
+    has_moved(&bench, 0).await;
+    assert!(second.requests().is_empty(), "nothing was sent there");
+
+    let mut bench = bench.stopped().await;
+    let issuer = first.issuer().to_owned();
+    let named = Server::Issuer { issuer, token_endpoint: Some(second.token_endpoint()) };
+    let found = std::mem::replace(&mut bench.params.server, named);
+    let bench = bench.start().await;
+    bench.is(State::Active).await;
+    bench.refresh();
+    is_asked(&second).await;
+
+    // It knows nothing of this refresh token, so the first one is the one that gave the tokens still.
+    let mut bench = bench.stopped().await;
+    bench.params.server = found;
+    let bench = bench.start().await;
+    bench.refresh();
+    has_moved(&bench, 0).await;
+    assert_eq!((first.reuse_errors(), second.redeems().len()), (0, 1));
+}
+
+#[tokio::test]
+async fn metadata_that_are_right_again_are_gone_by() {
+    let (first, second, bench) = two_servers().await;
+    first.move_token_endpoint(&second.token_endpoint());
+    read_again(&first, &bench).await;
+    bench.refresh();
+    has_moved(&bench, 0).await;
+    first.move_token_endpoint(&first.token_endpoint());
+    bench.refresh();
+    let status = bench.is(State::Active).await;
+    assert_eq!((status.generation, second.requests().len(), first.reuse_errors()), (2, 0, 0));
+}
+
+/// What was read before the move would lead the new refresh token to the old host.
+#[tokio::test]
+async fn a_sign_in_at_another_host_is_gone_on_with_there() {
+    let (first, second, bench) = two_servers().await;
+    first.move_token_endpoint(&second.token_endpoint());
+    let mut record: Value = serde_json::from_slice(&std::fs::read(bench.record()).unwrap()).unwrap();
+    assert_eq!(record["token_endpoint"], first.address().to_string());
+    record["lineage"] = "another".into();
+    record["refresh_token"] = second.seed("app").into();
+    record["token_endpoint"] = second.address().to_string().into();
+    record.as_object_mut().unwrap().remove("access_token");
+    std::fs::write(bench.record(), record.to_string()).unwrap();
+    is_asked(&second).await;
+    bench.generation(2).await;
+    let status = bench.is(State::Active).await;
+    assert_eq!(status.totals.attempts.keys().filter(|(_, outcome)| *outcome != "success").count(), 0);
+    assert_eq!((first.redeems().len(), second.redeems().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn metadata_that_cannot_be_read_again_hold_no_refresh_up() {
+    for fault in [Fault::Unavailable(None), Fault::Forbidden, Fault::Garbage] {
+        let (server, _, bench) = two_servers().await;
+        read_again(&server, &bench).await;
+        server.fault_discovery(fault);
+        bench.refresh();
+        bench.is(State::Active).await;
+        assert_eq!((server.redeems().len(), server.reuse_errors()), (3, 0), "{fault:?}: one was refused");
+    }
+}
+
+/// Another host's metadata that were refused are not what is gone by when they cannot be read any more.
+#[tokio::test]
+async fn those_that_are_gone_by_then_are_the_ones_that_were_good() {
+    let (first, second, bench) = two_servers().await;
+    first.move_token_endpoint(&second.token_endpoint());
+    read_again(&first, &bench).await;
+    bench.refresh();
+    has_moved(&bench, 0).await;
+    first.fault_discovery(Fault::Unavailable(None));
+    bench.refresh();
+    bench.is(State::Active).await;
+    assert!(second.requests().is_empty());
+}
