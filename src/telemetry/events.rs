@@ -44,6 +44,10 @@ pub const EVENTS: &[Event] = &[
         "intent_found",
         "An earlier holder presented the refresh token and did not live to save the answer.",
     ),
+    event(
+        "reauth_suspected",
+        "The server has given no verdict for 15 minutes past the access token's end: the grant may be gone.",
+    ),
     event("grant_ends_soon", "The server says that the grant ends within two weeks, three days or one."),
     event("answer_odd", "The token endpoint's answer was used, though something about it was odd."),
     event("scope_narrowed", "The server grants less than `scopes` asks for; the token is used all the same."),
