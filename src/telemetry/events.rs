@@ -53,6 +53,10 @@ pub const EVENTS: &[Event] = &[
     event("scope_narrowed", "The server grants less than `scopes` asks for; the token is used all the same."),
     event("clock_set", "The clock was set by more than 5 s since it was last looked at."),
     event("request", "A request was answered (`log.access`)."),
+    event(
+        "resource_metadata_named",
+        "An upstream that refuses the token names its metadata (RFC 9728); nothing follows from it.",
+    ),
     event("config_reloaded", "A new configuration is in use."),
     event(
         "config_needs_restart",
