@@ -130,3 +130,26 @@ async fn a_flow_that_nobody_signs_in_for_is_never_suspected() {
     tokio::time::sleep(3 * PATIENCE).await;
     assert!(bench.script.redeems() > 400 && !bench.is_suspected());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_gives_verdicts_is_never_suspected() {
+    for verdict in [REFUSED, Step::Says(401, r#"{"error":"invalid_client"}"#)] {
+        let bench = Bench::new([GOOD, verdict]);
+        bench.has_token().await;
+        tokio::time::sleep(3 * PATIENCE).await;
+        assert!(bench.script.redeems() > 1 && !bench.is_suspected());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_takes_it_back_if_it_changes_what_is_asked_for() {
+    let bench = Bench::new([FAILS]);
+    bench.suspects().await;
+    let reload =
+        |params| Command::Reconfigure(Box::new(params), Arc::clone(&bench.script) as Arc<dyn TokenEndpoint>);
+    bench.handle.tell(reload(params(&bench.seed)));
+    tokio::time::sleep(20 * SECOND).await;
+    assert!(bench.is_suspected(), "nothing was changed");
+    bench.handle.tell(reload(Params { scopes: vec!["read".to_owned()], ..params(&bench.seed) }));
+    bench.until("no suspicion", |bench| !bench.is_suspected()).await;
+}
