@@ -326,9 +326,13 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Gives readers this token from now on.
+    /// Gives readers this token from now on. What holds of doubts about it is still to be said: nothing comes of one before.
     pub fn publish(&mut self, token: AccessToken) {
-        self.set(|published| Published { token: Some(Arc::new(token)), ..published });
+        self.set(|published| Published {
+            token: Some(Arc::new(token)),
+            doubts_heeded_from: None,
+            ..published
+        });
     }
 
     /// Takes the token from readers: the grant that it came from has ended here.
@@ -541,6 +545,19 @@ mod tests {
     fn token(generation: u64) -> AccessToken {
         let text = AccessTokenText::new(format!("at-{generation}"));
         AccessToken::bearer(text, generation, START.plus(MINUTE)).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_doubt_that_leads_to_a_refresh_is_told_from_all_others() {
+        let (mut publisher, reader, _clock) = bench();
+        publisher.publish(token(1));
+        assert!(!reader.doubt(1), "nothing comes of it");
+        publisher.heed_doubts(Some(START));
+        assert_eq!([1, 1, 0].map(|generation| reader.doubt(generation)), [true, false, false]);
+        publisher.publish(token(2));
+        assert!(!reader.doubt(2), "what holds of the new token has not been said");
+        publisher.heed_doubts(Some(START));
+        assert_eq!([1, 2, 2].map(|generation| reader.doubt(generation)), [false, true, false]);
     }
 
     #[tokio::test(start_paused = true)]
