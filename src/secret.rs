@@ -1,6 +1,7 @@
 //! Secrets as types: nothing prints one, and the one way to read one is a word that can be searched for.
 
 mod keyring;
+mod quoted;
 mod reference;
 
 use std::fmt;
@@ -8,6 +9,7 @@ use std::fmt;
 use secrecy::{ExposeSecret, SecretString};
 
 pub use self::keyring::{Entry, IS_BUILT_IN as KEYRING_IS_BUILT_IN};
+pub use self::quoted::{SHOWN, Secrets};
 pub use self::reference::Secret;
 
 /// Declares a secret text: redacted `Debug`, no `Display`, wiped from memory when dropped.

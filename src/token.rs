@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 use crate::clock::{Clock, Moment};
 use crate::dpop::{ProofKey, Rapport, TokenHash};
 use crate::jose::KeyError;
-use crate::secret::AccessTokenText;
+use crate::secret::{AccessTokenText, Secrets};
 
 /// How many requests may wait for one grant's token; more are answered at once (R17).
 pub const MAX_WAITERS: usize = 1024;
@@ -138,6 +138,12 @@ impl AccessToken {
     #[must_use]
     pub fn expires(&self) -> Moment {
         self.expires
+    }
+
+    /// A text of an upstream's as it may be shown (R65): without this token, which it may quote.
+    #[must_use]
+    pub fn kept_out_of(&self, text: &str) -> String {
+        Secrets::of([(self.text.expose(), "[access token]")]).shown(text)
     }
 
     /// Whether the token needs a proof beside it.
@@ -279,12 +285,20 @@ struct Published {
     doubts_heeded_from: Option<Moment>,
 }
 
+impl Published {
+    fn heeds_doubts(&self, now: Moment) -> bool {
+        self.doubts_heeded_from.is_some_and(|from| from.has_come(now))
+    }
+}
+
 struct Shared {
     clock: Clock,
     published: ArcSwap<Published>,
     changed: watch::Sender<u64>,
     /// The generation that an upstream has doubted last; 0 for none.
     doubted: AtomicU64,
+    /// The generation that was doubted last while that led to a refresh; 0 for none.
+    heeded: AtomicU64,
     /// Somebody waits for a token.
     wanted: AtomicUsize,
     attention: Notify,
@@ -299,6 +313,7 @@ pub fn seam(clock: Clock) -> (Publisher, Reader) {
         published: ArcSwap::from_pointee(Published { token: None, otherwise, doubts_heeded_from: None }),
         changed: watch::Sender::new(0),
         doubted: AtomicU64::new(0),
+        heeded: AtomicU64::new(0),
         wanted: AtomicUsize::new(0),
         attention: Notify::new(),
     });
@@ -311,9 +326,13 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Gives readers this token from now on.
+    /// Gives readers this token from now on. What holds of doubts about it is still to be said: nothing comes of one before.
     pub fn publish(&mut self, token: AccessToken) {
-        self.set(|published| Published { token: Some(Arc::new(token)), ..published });
+        self.set(|published| Published {
+            token: Some(Arc::new(token)),
+            doubts_heeded_from: None,
+            ..published
+        });
     }
 
     /// Takes the token from readers: the grant that it came from has ended here.
@@ -465,15 +484,26 @@ impl Reader {
             Some(token) if token.generation > generation && !token.expires.has_come(now) => {
                 Poll::Ready(Some(Arc::clone(token)))
             }
-            _ if published.doubts_heeded_from.is_some_and(|from| from.has_come(now)) => Poll::Pending,
+            _ if published.heeds_doubts(now) => Poll::Pending,
             _ => Poll::Ready(None),
         }
     }
 
     /// Says that an upstream answered 401 to the token of this generation; a doubt about an older one changes nothing.
-    pub fn doubt(&self, generation: u64) {
+    /// Whether it is the first about this token that leads to a refresh: as rare as these are (R60).
+    pub fn doubt(&self, generation: u64) -> bool {
+        let is_heeded = self.heeds_doubt(generation);
         self.shared.doubted.fetch_max(generation, Ordering::AcqRel);
         self.shared.attention.notify_one();
+        is_heeded && self.shared.heeded.fetch_max(generation, Ordering::AcqRel) < generation
+    }
+
+    /// Whether a doubt about the token of this generation leads to a refresh.
+    fn heeds_doubt(&self, generation: u64) -> bool {
+        let now = self.shared.clock.now();
+        let published = self.shared.published.load();
+        let usable = published.token.as_ref().filter(|token| !token.expires.has_come(now));
+        usable.is_some_and(|token| token.generation == generation) && published.heeds_doubts(now)
     }
 }
 
@@ -515,6 +545,19 @@ mod tests {
     fn token(generation: u64) -> AccessToken {
         let text = AccessTokenText::new(format!("at-{generation}"));
         AccessToken::bearer(text, generation, START.plus(MINUTE)).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_doubt_that_leads_to_a_refresh_is_told_from_all_others() {
+        let (mut publisher, reader, _clock) = bench();
+        publisher.publish(token(1));
+        assert!(!reader.doubt(1), "nothing comes of it");
+        publisher.heed_doubts(Some(START));
+        assert_eq!([1, 1, 0].map(|generation| reader.doubt(generation)), [true, false, false]);
+        publisher.publish(token(2));
+        assert!(!reader.doubt(2), "what holds of the new token has not been said");
+        publisher.heed_doubts(Some(START));
+        assert_eq!([1, 2, 2].map(|generation| reader.doubt(generation)), [false, true, false]);
     }
 
     #[tokio::test(start_paused = true)]

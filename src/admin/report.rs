@@ -52,6 +52,7 @@ fn grant(Grant { name, board, used, .. }: &Grant) -> Value {
         "consecutive_failures": status.consecutive_failures,
         "problem": status.problem.as_ref().map(problem),
         "unsaved_rotation": status.unsaved_rotation,
+        "reauth_suspected": status.reauth_suspected,
         "attempts": status.attempts(),
         "generation": status.generation,
         "store": status.store,

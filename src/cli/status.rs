@@ -11,6 +11,7 @@ use super::{Common, Exit, Failure, say, unread};
 use crate::admin;
 use crate::clock::Clock;
 use crate::config::{Config, Flags};
+use crate::grant::outage::SUSPICION;
 use crate::signal::{Signal, Signals};
 use crate::token::GrantName;
 
@@ -78,8 +79,9 @@ impl View<'_> {
             let shown = if self.grant.is_none() { whole } else { format!("{json:#}") };
             return Ok(Look { gist: json.to_string(), shown, exit });
         }
-        let gist =
-            grants(&json).map(|grant| format!("{} {}", text(grant, "state"), grant["problem"])).collect();
+        let gist = grants(&json)
+            .map(|grant| format!("{} {} {}", text(grant, "state"), grant["problem"], is_suspected(grant)))
+            .collect();
         Ok(Look { shown: in_words(&json, &now(), self.coloured), gist, exit })
     }
 
@@ -177,19 +179,27 @@ fn in_words(report: &Value, now: &str, coloured: bool) -> String {
         let painted = painted(state, &format!("{state:states$}"), coloured);
         lines.push(format!("{name:names$}  {painted} — {}", times(grant, now)));
         lines.extend(problem(grant).map(|problem| format!("{:names$}  {problem}", "")));
-        lines.extend(cure(name, state).map(|cure| format!("{:names$}  → {cure}", "")));
+        lines.extend(is_suspected(grant).then(|| format!("{:names$}  {SUSPICION}", "")));
+        lines.extend(cure(name, state, is_suspected(grant)).map(|cure| format!("{:names$}  → {cure}", "")));
     }
     lines.join("\n")
 }
 
 /// The command that helps, if one does.
-fn cure(name: &str, state: &str) -> Option<String> {
+fn cure(name: &str, state: &str, is_suspected: bool) -> Option<String> {
+    let login = || {
+        if name == GrantName::DEFAULT { "bearerd login".to_owned() } else { format!("bearerd login {name}") }
+    };
     match state {
-        "sign_in_required" if name == GrantName::DEFAULT => Some("bearerd login".to_owned()),
-        "sign_in_required" => Some(format!("bearerd login {name}")),
+        "sign_in_required" => Some(login()),
         "misconfigured" => Some("mend it, then bearerd reload".to_owned()),
-        _ => None,
+        _ => is_suspected.then(|| format!("if they do, {}", login())),
     }
+}
+
+/// Whether the server has failed for so long that the grant may be gone.
+fn is_suspected(grant: &Value) -> bool {
+    grant.get("reauth_suspected").and_then(Value::as_bool) == Some(true)
 }
 
 /// The state's colour beside its word, never instead of it.
@@ -241,6 +251,23 @@ mod tests {
         assert_eq!(in_words(&report, NOW, false), told);
         assert!(in_words(&report, NOW, true).contains("\x1b[31msign_in_required\x1b[0m"));
         assert_eq!(in_words(&json!("?"), "?", false), "");
+    }
+
+    #[test]
+    fn that_the_grant_may_be_gone_is_told_below_its_problem() {
+        let problem = json!({ "code": "token_endpoint_error", "sentence": "It failed." });
+        let grant = |name: &str, suspected: bool| json!({ "name": name, "state": "unavailable", "problem": problem, "reauth_suspected": suspected });
+        let told = in_words(
+            &json!({ "grants": [grant("default", true), grant("crm", true), grant("x", false)] }),
+            NOW,
+            false,
+        );
+        let expected = format!(
+            "default  unavailable — no token\n         It failed. (token_endpoint_error)\n         {SUSPICION}\n         → if they do, bearerd login\n\
+             crm      unavailable — no token\n         It failed. (token_endpoint_error)\n         {SUSPICION}\n         → if they do, bearerd login crm\n\
+             x        unavailable — no token\n         It failed. (token_endpoint_error)"
+        );
+        assert_eq!(told, expected);
     }
 
     #[test]

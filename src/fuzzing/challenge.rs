@@ -2,7 +2,7 @@
 
 use http::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 
-use crate::proxy::challenge::refuses_token;
+use crate::proxy::challenge::{refuses_token, resource_metadata};
 
 /// What holds of an upstream's challenges.
 ///
@@ -11,13 +11,16 @@ use crate::proxy::challenge::refuses_token;
 pub fn challenge(data: &[u8]) {
     let lines: Vec<&[u8]> =
         data.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)).collect();
-    let verdict = refuses_token(&headers(&lines));
+    let said = |headers: &HeaderMap| (refuses_token(headers), resource_metadata(headers));
+    let heard = said(&headers(&lines));
     let read: Option<Vec<Vec<Challenge>>> = lines
         .iter()
         .map(|line| HeaderValue::from_bytes(line).ok().and_then(|_| Parser::of(line).challenges()))
         .collect();
     let Some(challenges) = read.map(|lines| lines.concat()) else { return };
-    assert_eq!(verdict, means_the_token(&challenges), "{challenges:?}");
+    let metadata = challenges.iter().find_map(|one| one.parameter("resource_metadata"));
+    let meant = (means_the_token(&challenges), metadata.map(str::to_owned));
+    assert_eq!(heard, meant, "{challenges:?}");
     for (letters, separator, equals, quoted) in [
         (str::to_ascii_uppercase as fn(&str) -> String, ", ", "=", true),
         (str::to_ascii_lowercase, " ,\t, ", " = ", false),
@@ -27,8 +30,8 @@ pub fn challenge(data: &[u8]) {
             challenges.iter().map(|one| one.written(letters, separator, equals, quoted)).collect();
         let apart: Vec<&[u8]> = written.iter().map(String::as_bytes).collect();
         let joined = written.join(separator);
-        assert_eq!(refuses_token(&headers(&apart)), verdict, "one a line: {written:?}");
-        assert_eq!(refuses_token(&headers(&[joined.as_bytes()])), verdict, "in one line: {joined:?}");
+        assert_eq!(said(&headers(&apart)), heard, "one a line: {written:?}");
+        assert_eq!(said(&headers(&[joined.as_bytes()])), heard, "in one line: {joined:?}");
     }
 }
 

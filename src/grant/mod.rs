@@ -6,6 +6,7 @@ pub mod endpoint;
 pub mod error;
 pub mod lineage;
 pub mod lock;
+pub mod outage;
 #[cfg(test)]
 mod properties;
 pub mod refresher;

@@ -86,6 +86,8 @@ pub struct Status {
     pub problem: Option<Problem>,
     /// A rotated refresh token lives in memory only, because it could not be saved.
     pub unsaved_rotation: bool,
+    /// The server has given no verdict for so long that the grant may be gone (R56); the state's word stays.
+    pub reauth_suspected: bool,
     /// The last attempts, the latest first.
     pub history: VecDeque<Attempt>,
     /// Whether this grant has had a token, or a verdict that needs a person, since the start (/startupz).
@@ -164,6 +166,7 @@ impl Status {
             consecutive_failures: 0,
             problem: None,
             unsaved_rotation: false,
+            reauth_suspected: false,
             history: VecDeque::new(),
             settled: false,
             totals: Totals::default(),

@@ -23,16 +23,12 @@ pub use self::sign_in::{
     DeviceGrant, Expected, Pushed, ServerError, Unread, error_of, is_passing, read_device, read_pushed,
     scopes_of, unavailable, verify_id_token,
 };
-use self::told::Secrets;
 pub use self::told::Told;
 use super::Dpop;
 use super::error::{Class, Code, RefreshError};
 use super::schedule::{DEFAULT_LIFE, LONGEST_RETRY_AFTER};
 use crate::dpop::Refusal;
-use crate::secret::{AccessTokenText, RefreshToken};
-
-/// How much of a server's text is shown to people (R65).
-const SHOWN: usize = 200;
+use crate::secret::{AccessTokenText, RefreshToken, SHOWN, Secrets};
 
 /// Parameters of a token request, in order.
 #[derive(Clone, Default)]

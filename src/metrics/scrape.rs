@@ -205,6 +205,7 @@ fn of_grant(name: &str, grant: &str, status: &Status, into: &mut MetricEncoder<'
         "bearerd_refresh_consecutive_failures" => {
             gauge(into, labels(), f64::from(status.consecutive_failures))
         }
+        "bearerd_reauth_suspected" => gauge(into, labels(), if status.reauth_suspected { 1.0 } else { 0.0 }),
         "bearerd_refresh_token_rotations" => counter(into, labels(), *rotations),
         "bearerd_refresh_token_lost_rotations" => counter(into, labels(), *lost_rotations),
         "bearerd_clock_jumps" => counter(into, labels(), *clock_jumps),

@@ -60,6 +60,11 @@ pub const METRICS: &[Metric] = &[
     histogram("bearerd_refresh_duration_seconds", GRANT, "How long attempts took"),
     gauge("bearerd_refresh_last_success_timestamp_seconds", GRANT, "When a refresh last succeeded"),
     gauge("bearerd_refresh_consecutive_failures", GRANT, "Failed attempts since the last success"),
+    gauge(
+        "bearerd_reauth_suspected",
+        GRANT,
+        "1 while the server has given no verdict for 15 minutes past the access token's end: the grant may be gone",
+    ),
     counter("bearerd_refresh_token_rotations", GRANT, "New refresh tokens received"),
     counter("bearerd_refresh_token_lost_rotations", GRANT, "Rotations whose new refresh token never arrived"),
     counter("bearerd_clock_jumps", GRANT, "How often the clock was seen to have been set by more than 5 s"),

@@ -21,13 +21,30 @@ pub(super) fn refuses_proof(headers: &HeaderMap) -> Option<Refusal> {
     of_dpop.find_map(|challenge| Refusal::of(challenge.error.as_deref()?))
 }
 
-/// One challenge: its scheme in lower case, and the `error` among its own parameters.
+/// Where a 401 with these headers says that the upstream's metadata are (RFC 9728 §5.1), which may stand in a challenge of
+/// any scheme.
+pub(crate) fn resource_metadata(headers: &HeaderMap) -> Option<String> {
+    challenges(headers).into_iter().find_map(|challenge| challenge.resource_metadata)
+}
+
+/// One challenge: its scheme in lower case, and those among its own parameters that are looked at.
 struct Challenge {
     scheme: String,
     error: Option<String>,
+    resource_metadata: Option<String>,
 }
 
 impl Challenge {
+    /// Takes up a parameter, if it is one that is looked at.
+    fn take(&mut self, item: &str) {
+        for (name, place) in [("error", &mut self.error), ("resource_metadata", &mut self.resource_metadata)]
+        {
+            if let Some(value) = parameter(item, name) {
+                *place = Some(value);
+            }
+        }
+    }
+
     fn is_of_a_token(&self) -> bool {
         ["bearer", "dpop"].contains(&self.scheme.as_str())
     }
@@ -43,16 +60,15 @@ fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
         for item in items(&value) {
             let parameters = match begun(item) {
                 Some((scheme, first)) => {
-                    found.push(Challenge { scheme: scheme.to_ascii_lowercase(), error: None });
+                    let scheme = scheme.to_ascii_lowercase();
+                    found.push(Challenge { scheme, error: None, resource_metadata: None });
                     first
                 }
                 None => item,
             };
             // What stands before the first scheme of a field belongs to none.
-            if let Some(challenge) = found.get_mut(before..).and_then(<[Challenge]>::last_mut)
-                && let Some(error) = parameter(parameters, "error")
-            {
-                challenge.error = Some(error);
+            if let Some(challenge) = found.get_mut(before..).and_then(<[Challenge]>::last_mut) {
+                challenge.take(parameters);
             }
         }
     }
@@ -142,6 +158,29 @@ mod tests {
                 headers.append(WWW_AUTHENTICATE, value.parse().unwrap());
             }
             assert_eq!(refuses_token(&headers), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn where_the_metadata_are_is_read_from_whatever_challenge_says_so() {
+        let rows: [(&[&str], Option<&str>); 7] = [
+            (
+                &["Bearer resource_metadata=\"https://api.example/m?a=1,2\""],
+                Some("https://api.example/m?a=1,2"),
+            ),
+            (&["bearer error=invalid_token , RESOURCE_METADATA = plain"], Some("plain")),
+            (&["Basic realm=\"x\"", "DPoP resource_metadata=\"a\\\"b\""], Some("a\"b")),
+            (&["Basic realm=\"x\", Bearer resource_metadata=one, DPoP resource_metadata=two"], Some("one")),
+            (&["Bearer realm=\"resource_metadata=x\""], None),
+            (&["resource_metadata=x"], None),
+            (&[], None),
+        ];
+        for (values, expected) in rows {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(WWW_AUTHENTICATE, value.parse().unwrap());
+            }
+            assert_eq!(resource_metadata(&headers).as_deref(), expected, "{values:?}");
         }
     }
 

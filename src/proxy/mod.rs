@@ -374,10 +374,21 @@ impl Route {
     fn doubts(&self, authorizer: &Authorizer<'_>, headers: &HeaderMap) -> bool {
         let refused = challenge::refuses_token(headers);
         if refused {
-            self.reader.doubt(authorizer.generation());
             self.series.doubted();
+            if self.reader.doubt(authorizer.generation()) {
+                self.tell_metadata(authorizer, headers);
+            }
         }
         refused
+    }
+
+    /// Tells where an upstream says that its metadata are (RFC 9728 §5.1). For a person to compare: which server is asked
+    /// for tokens is never an upstream's to say (R62). No more often than doubts lead to refreshes.
+    fn tell_metadata(&self, authorizer: &Authorizer<'_>, headers: &HeaderMap) {
+        let Some(named) = challenge::resource_metadata(headers) else { return };
+        let (resource_metadata, route) = (authorizer.token.borrow().kept_out_of(&named), &self.label);
+        let grant = authorizer.grant;
+        tracing::info!(event = "resource_metadata_named", %grant, route, resource_metadata, "The upstream of {route} refuses the token of grant {grant} and names its metadata: {resource_metadata}; they are not read");
     }
 
     /// On what ground the request that was answered with a 401 of these headers may be sent again; each counts once. A

@@ -44,6 +44,10 @@ pub const EVENTS: &[Event] = &[
         "intent_found",
         "An earlier holder presented the refresh token and did not live to save the answer.",
     ),
+    event(
+        "reauth_suspected",
+        "The server has given no verdict for 15 minutes past the access token's end: the grant may be gone.",
+    ),
     event("grant_ends_soon", "The server says that the grant ends within two weeks, three days or one."),
     event("answer_odd", "The token endpoint's answer was used, though something about it was odd."),
     event(
@@ -53,6 +57,10 @@ pub const EVENTS: &[Event] = &[
     event("scope_narrowed", "The server grants less than `scopes` asks for; the token is used all the same."),
     event("clock_set", "The clock was set by more than 5 s since it was last looked at."),
     event("request", "A request was answered (`log.access`)."),
+    event(
+        "resource_metadata_named",
+        "An upstream that refuses the token names its metadata (RFC 9728); nothing follows from it.",
+    ),
     event("config_reloaded", "A new configuration is in use."),
     event(
         "config_needs_restart",

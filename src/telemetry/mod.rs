@@ -133,9 +133,16 @@ where
 #[cfg(test)]
 pub(crate) mod tests {
     use std::io::Write;
-    use std::sync::{Arc, Mutex};
+    use std::sync::{Arc, LazyLock, Mutex};
+
+    use tracing::Dispatch;
+    use tracing::subscriber::NoSubscriber;
 
     use super::*;
+
+    /// With one subscriber alone, tracing asks the thread that first comes to a line whether anybody wants it, for good; that
+    /// may be another test's, which has none. With two it asks both.
+    static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::default()));
 
     /// What was written.
     #[derive(Clone, Default)]
@@ -148,6 +155,7 @@ pub(crate) mod tests {
 
         /// What this thread logs while the guard lives, in JSON.
         pub(crate) fn of_this_thread(&self) -> tracing::subscriber::DefaultGuard {
+            LazyLock::force(&ANOTHER);
             let writer = self.clone();
             tracing::subscriber::set_default(
                 tracing_subscriber::registry().with(json_lines(move || writer.clone())),

@@ -192,6 +192,24 @@ async fn the_end_of_a_sign_in_is_told_and_warned_of() {
 }
 
 #[tokio::test]
+async fn a_grant_that_may_be_gone_is_told_on_the_page_to_programs_and_to_whoever_measures() {
+    let stage = stage().await;
+    for reauth_suspected in [false, true] {
+        stage.board.post(Status { reauth_suspected, ..usable(State::Degraded) });
+        let page = get(stage.admin, "/").await.text();
+        let problem = between(&page, "id=\"default-problem\"", "</dl>");
+        assert_eq!(problem.contains("Some servers answer so for ever"), reauth_suspected, "{problem}");
+        assert_eq!(problem.contains("<code>bearerd login</code>"), reauth_suspected, "{problem}");
+        let report = get(stage.admin, "/api/v1/status").await.json();
+        assert_eq!(report["grants"][0]["reauth_suspected"], reauth_suspected);
+        let sample =
+            format!("bearerd_reauth_suspected{{grant=\"default\"}} {}.0", u8::from(reauth_suspected));
+        let scrape = get(stage.probes, "/metrics").await.text();
+        assert!(scrape.lines().any(|line| line == sample), "{sample} in\n{scrape}");
+    }
+}
+
+#[tokio::test]
 async fn the_command_that_signs_in_names_the_file_that_is_meant() {
     let stage = stage().await;
     for (file, command) in [

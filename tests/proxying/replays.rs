@@ -19,10 +19,12 @@ fn heeds_doubts(front: &mut Front) {
     front.publisher.heed_doubts(Some(Moment { wall: Duration::MAX, ..Clock::System.now() }));
 }
 
-/// Does what the refresher does: waits for the doubt about `generation`, and publishes its successor.
+/// Does what the refresher does: waits for the doubt about `generation`, publishes its successor, and says what holds of
+/// doubts about that one.
 async fn renews(front: &mut Front, generation: u64) {
     assert_eq!(in_time("a doubt", front.publisher.wanted()).await, Wanted::Doubt(generation));
     front.publisher.publish(token(generation + 1));
+    heeds_doubts(front);
 }
 
 /// The tokens that came, in order.

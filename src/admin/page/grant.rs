@@ -7,6 +7,7 @@ use super::View;
 use super::words::{self, Tone};
 use crate::clock::Moment;
 use crate::grant::end;
+use crate::grant::outage::SUSPICION;
 use crate::grant::status::{Attempt, Problem, State, Status};
 use crate::token::GrantName;
 
@@ -129,6 +130,12 @@ fn problems(view: &View<'_>, grant: &Grant, status: &Status) -> Markup {
         @if status.unsaved_rotation {
             div.problem.trouble {
                 p { "A new refresh token lives in memory only: it could not be saved. Do not end bearerd before it is." }
+            }
+        }
+        @if status.reauth_suspected {
+            div.problem.trouble {
+                p { (SUSPICION) }
+                @if grant.about.signs_in { (sign_in()) }
             }
         }
         @if let Some(end) = ends.filter(|_| !needs_sign_in) {

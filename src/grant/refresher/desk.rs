@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::super::end;
 use super::super::error::{Class, Code, RefreshError};
+use super::super::outage::{Outage, SUSPICION};
 use super::super::status::{Attempt, Board, HISTORY, Problem, State, Status, Totals};
 use super::Done;
 use crate::clock::Moment;
@@ -34,6 +35,8 @@ pub(super) struct Desk {
     ahead: Option<f64>,
     /// Of how many of the warnings before the grant's end people have been told.
     warned: usize,
+    /// For how long the server has given no verdict.
+    outage: Outage,
 }
 
 /// What the refresher knows at this moment.
@@ -61,6 +64,7 @@ impl Desk {
             lacking: Vec::new(),
             ahead: None,
             warned: 0,
+            outage: Outage::default(),
         }
     }
 
@@ -86,6 +90,19 @@ impl Desk {
     /// What was refused is not what is presented from now on.
     pub(super) fn forgets_refusal(&mut self) {
         self.failed.take_if(|(class, _)| *class == Class::Refused);
+        self.forgets_suspicion();
+    }
+
+    /// What was suspected says nothing of what is presented from now on.
+    pub(super) fn forgets_suspicion(&mut self) {
+        self.outage = Outage::default();
+    }
+
+    /// Weighs what a failure may mean for the grant. Told once for as long as the suspicion stands (R56).
+    pub(super) fn suspects(&mut self, error: &RefreshError, now: Moment, expires: Option<Moment>) {
+        if self.outage.met(error, now, expires) {
+            tracing::error!(event = "reauth_suspected", grant = %self.grant, code = error.code.word(), "{SUSPICION}");
+        }
     }
 
     /// Notes the end of an attempt.
@@ -122,6 +139,7 @@ impl Desk {
 
     fn succeeded(&mut self, cause: &'static str, now: Moment, took: Duration, rotated: bool) {
         self.failed = None;
+        self.forgets_suspicion();
         self.status.last_success = Some(now);
         self.status.consecutive_failures = 0;
         self.status.settled = true;
@@ -268,6 +286,7 @@ impl Desk {
         status.generation = view.generation;
         status.next_attempt = Some(view.next);
         status.unsaved_rotation = view.unsaved;
+        status.reauth_suspected = self.outage.is_suspicious();
         status.problem =
             self.failed.as_ref().map(|(_, problem)| problem.clone()).or_else(|| self.store_problem.clone());
         status.store = view.store;

@@ -212,7 +212,7 @@ impl Refresher {
     /// Publishes a later token that another process, or an earlier start, has left; whether there is one.
     async fn take_up_without_the_lock(&mut self) -> bool {
         let Ok(Some(record)) = self.store.peek().await else { return false };
-        self.resting = Some(Resting::of(&record));
+        self.goes_on_with(Some(Resting::of(&record)));
         // If the record has not met the seed, an operator wants another line.
         let is_ours = self.used.seed.as_ref().is_none_or(|seed| record.seeds.contains(seed));
         let taken_up = self.params.identity().owns(&record) && is_ours && self.take_up(&record);
@@ -266,6 +266,14 @@ impl Refresher {
         true
     }
 
+    /// Notes what rests in the store. What was suspected of another line says nothing of this one.
+    fn goes_on_with(&mut self, rests: Option<Resting>) {
+        if self.resting != rests {
+            self.desk.forgets_suspicion();
+        }
+        self.resting = rests;
+    }
+
     /// Takes the token from readers.
     fn withdraw(&mut self) {
         self.current = None;
@@ -306,6 +314,10 @@ impl Refresher {
                 };
                 let expires = self.current.as_ref().map(|current| current.expires);
                 let mut wish = schedule::retry_at(error.class, self.failures, now, expires, (self.dice)());
+                // Without a refresh token there is nothing that a sign-in would mend; under a verdict, nothing to suspect.
+                if self.needs_refresh_token() && !outlasted {
+                    self.desk.suspects(error, now, expires);
+                }
                 if outlasted {
                     // A verdict stands until the server takes it back: a fault on the way to the next is none.
                     let probe =

@@ -140,7 +140,7 @@ impl Refresher {
         seed: Option<&RefreshToken>,
     ) -> Result<Record, RefreshError> {
         let rests = txn.record().cloned();
-        self.resting = rests.as_ref().map(Resting::of);
+        self.goes_on_with(rests.as_ref().map(Resting::of));
         let decided = lineage::decide(rests, &self.params.identity(), seed, self.needs_refresh_token());
         let (mut record, begins) = match decided.map_err(|error| self.no_seed_because(error))? {
             Line::Rests(record) => (record, false),

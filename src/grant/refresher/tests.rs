@@ -5,6 +5,7 @@ mod ends;
 mod mending;
 mod overlaps;
 mod properties;
+mod suspicion;
 
 use std::collections::VecDeque;
 use std::sync::Mutex;

@@ -91,6 +91,9 @@ impl Refresher {
                 let asks_alike = self.params.asks_like(&params);
                 self.params = *params;
                 self.endpoint = endpoint;
+                if !asks_alike {
+                    self.desk.forgets_suspicion();
+                }
                 if self.parked_on.is_some() || !asks_alike {
                     self.failures = 0;
                     self.plan(self.clock.now(), "manual");
@@ -150,7 +153,7 @@ impl Refresher {
         if self.resting == rests || self.unsaved.is_some() {
             return false;
         }
-        self.resting = rests;
+        self.goes_on_with(rests);
         if self.needs_refresh_token() && record.refresh_token.is_none() && record.access_token.is_none() {
             self.withdraw();
         }
