@@ -100,6 +100,7 @@ fn the_form_is_the_documented_one() {
             "generation": 7,
             "issuer": "https://id.example",
             "client_id": "billing",
+            "token_endpoint": "id.example:443",
             "refresh_token": "refresh-7",
             "access_token": {
                 "text": "access-7",
