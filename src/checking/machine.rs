@@ -61,6 +61,11 @@ pub(super) async fn store(params: &Params, config: &Config, findings: &mut Findi
     }
 }
 
+/// What rests, if it can be read.
+pub(super) async fn record(params: &Params, config: &Config) -> Option<Record> {
+    store::open(&config.store, &params.name).ok()?.peek().await.ok()?
+}
+
 /// What a start would go on with.
 async fn rests(params: &Params, record: Option<Record>, findings: &mut Findings) {
     let needs_refresh_token = params.needs_refresh_token();

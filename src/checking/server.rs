@@ -6,12 +6,13 @@ use std::time::Duration;
 use http::Uri;
 
 use super::reach::Server;
-use super::{Blame, Code, Findings};
+use super::{Blame, Code, Findings, machine};
 use crate::clock::{Clock, Moment};
 use crate::config::Config;
 use crate::grant::client_auth::{self, Given};
 use crate::grant::endpoint::{HttpEndpoint, Known, Question};
 use crate::grant::error::{self, RefreshError};
+use crate::grant::lineage;
 use crate::grant::wire::{self, Answer, Form, Revoked, Told};
 use crate::grant::{self, ClientAuthMethod, Flow, Params};
 use crate::login::{self, Login, Outcome, Person, Wish};
@@ -57,7 +58,12 @@ pub(super) async fn check(params: &Params, config: &Config, tls: &Tls, findings:
         return;
     }
     let mut whose_clock = uri.clone();
-    match endpoint.know().await {
+    let rests = machine::record(params, config).await;
+    let still_there = |known: Known| match &rests {
+        Some(record) => lineage::still_at(record, &known.prepared).map(|()| known),
+        None => Ok(known),
+    };
+    match endpoint.know().await.and_then(still_there) {
         Ok(known) => {
             discovered(params, &known, findings);
             let to = &known.prepared.endpoint;

@@ -264,7 +264,7 @@ group! {
         device_authorization_endpoint: Endpoint = "",
             "Where a sign-in with another device begins (RFC 8628), where there is no discovery.";
         revocation_endpoint: Endpoint = "",
-            "Where a sign-out is told (RFC 7009), where there is no discovery.";
+            "Where a sign-out is told (RFC 7009), where discovery does not say it or names another host than the token endpoint's.";
         client_id: Text = "",
             "The client's name there.";
         client_secret: Secrets = "",

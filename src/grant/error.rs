@@ -85,7 +85,7 @@ codes! {
 }
 
 /// Why a refresh brought no token.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RefreshError {
     /// What follows.
     pub class: Class,

@@ -9,9 +9,10 @@ use crate::net;
 use crate::secret::{DpopKey, RefreshToken, random_hex};
 use crate::store::{Exported, Record, SEEDS_REMEMBERED, SavedToken};
 
+use super::endpoint::{Prepared, Source};
 use super::error::{Class, Code, RefreshError};
 use super::wire::{Issued, printable};
-use super::{Server, end, schedule};
+use super::{end, schedule};
 
 /// What a record must belong to (R45).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,16 +120,21 @@ pub fn signed_in(identity: &Identity, signed_in: SignedIn) -> Record {
 /// the record's tokens: whoever can write the metadata could otherwise have the refresh token sent anywhere (R73).
 ///
 /// # Errors
-/// [`Class::Misconfigured`]; nothing was sent.
-pub fn still_at(record: Option<&Record>, server: &Server, endpoint: &Uri) -> Result<(), RefreshError> {
-    let Server::Issuer { issuer, token_endpoint: None } = server else { return Ok(()) };
-    let Some(before) = record.and_then(|record| record.token_endpoint.as_deref()) else { return Ok(()) };
-    if before == net::authority(endpoint) {
-        return Ok(());
+/// [`Class::Misconfigured`], and nothing was sent; or why the metadata could not be read, where they may know better.
+pub fn still_at(record: &Record, prepared: &Prepared) -> Result<(), RefreshError> {
+    let Some(before) = record.token_endpoint.as_deref() else { return Ok(()) };
+    let endpoint = &prepared.endpoint;
+    match &prepared.source {
+        Source::Configuration => return Ok(()),
+        _ if before == net::authority(endpoint) => return Ok(()),
+        Source::Instead(unread) => return Err(unread.clone()),
+        Source::Metadata | Source::Kept => {}
     }
+    let person = if record.refresh_token.is_some() { "sign in again, provide a new seed, or " } else { "" };
     let sentence = format!(
-        "The metadata of {issuer} name {} as the token endpoint now, and the one that gave tokens so far is at {before}. \
-         Nothing was sent. If the server has moved, sign in again, or name the new address as `token_endpoint`.",
+        "The metadata of {} name {} as the token endpoint, and the one that gave tokens so far is at {before}. Nothing was \
+         sent. If the server has moved, {person}name the new address as `token_endpoint`.",
+        record.issuer,
         printable(&endpoint.to_string())
     );
     Err(RefreshError::new(Class::Misconfigured, Code::TokenEndpointMoved, sentence))
@@ -218,6 +224,7 @@ fn seed_spent() -> RefreshError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grant::endpoint::Presents;
 
     fn identity() -> Identity {
         Identity { issuer: "https://id.example".to_owned(), client_id: "billing".to_owned() }
@@ -297,6 +304,30 @@ mod tests {
                 assert_eq!((error.class, error.code), (Class::Misconfigured, Code::StoreOfAnotherClient));
             }
         }
+    }
+
+    #[test]
+    fn tokens_go_where_they_came_from_or_where_a_person_says() {
+        let prepared = |endpoint: &'static str, source| Prepared {
+            endpoint: Uri::from_static(endpoint),
+            source,
+            proofs: Vec::new(),
+            presents: Presents::Nothing,
+            told: Vec::new(),
+        };
+        let (here, elsewhere) = ("https://ID.example/token", "https://evil.example/token");
+        let unread = RefreshError::new(Class::NotSent, Code::DiscoveryFailed, "It is down.");
+        let came = Record { token_endpoint: Some("id.example:443".to_owned()), ..begun("seed") };
+        for source in [Source::Metadata, Source::Kept, Source::Instead(unread.clone())] {
+            assert!(still_at(&came, &prepared(here, source.clone())).is_ok(), "{source:?}");
+            assert!(still_at(&begun("seed"), &prepared(elsewhere, source.clone())).is_ok(), "none came yet");
+            let error = still_at(&came, &prepared(elsewhere, source.clone())).unwrap_err();
+            let moved = (Class::Misconfigured, Code::TokenEndpointMoved);
+            let expected =
+                if matches!(source, Source::Instead(_)) { (unread.class, unread.code) } else { moved };
+            assert_eq!((error.class, error.code), expected, "{source:?}");
+        }
+        assert!(still_at(&came, &prepared(elsewhere, Source::Configuration)).is_ok(), "a person's word");
     }
 
     #[test]

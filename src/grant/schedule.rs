@@ -33,6 +33,9 @@ const URGENT: Duration = Duration::from_secs(4);
 /// How long a server may ask us to stay away (R50).
 pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
 
+/// After how many failures in a row, and as many again, a server's metadata are read anew: it may have moved.
+pub const METADATA_AFTER: u32 = 10;
+
 /// How often a configuration error is tried again (R54).
 const MISCONFIGURED_RETRY: Duration = Duration::from_secs(60);
 

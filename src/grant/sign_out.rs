@@ -8,12 +8,15 @@
 //!
 //! The other way round a refresh token would stay good that nobody has to take back.
 
+use http::Uri;
+
 use super::endpoint::{HttpEndpoint, Known, Question};
 use super::error::{Class, Code, RefreshError};
 use super::lineage;
 use super::wire::{self, Form, Told};
 use super::{Params, lock};
 use crate::clock::Clock;
+use crate::net;
 use crate::secret::RefreshToken;
 use crate::store::{Store, erase, transfer};
 
@@ -81,8 +84,9 @@ pub async fn sign_out(
     }
     let told = match known {
         // Whoever has moved the token endpoint unasked may have moved this one as well (R73).
-        Ok(known) => match lineage::still_at(rests.as_ref(), &params.server, &known.prepared.endpoint) {
-            Ok(()) => revoke(endpoint, &known, &tokens).await,
+        Ok(known) => match rests.as_ref().map_or(Ok(()), |record| lineage::still_at(record, &known.prepared))
+        {
+            Ok(()) => revoke(params, endpoint, &known, &tokens).await,
             Err(moved) => Err(moved),
         },
         Err(error) => Err(error),
@@ -112,16 +116,21 @@ pub async fn sign_out(
 
 /// Tells the server that these tokens are given up; whether it can be told.
 async fn revoke(
+    params: &Params,
     endpoint: &HttpEndpoint,
     known: &Known,
     tokens: &[RefreshToken],
 ) -> Result<bool, RefreshError> {
     let Some(to) = &known.metadata.endpoints.revocation else {
         return match &known.undiscovered {
-            Some(error) => Err(RefreshError::new(error.class, error.code, error.sentence.clone())),
+            Some(error) => Err(error.clone()),
             None => Ok(false),
         };
     };
+    let beside = [&known.prepared.endpoint, &known.metadata.token_endpoint].map(net::authority);
+    if params.sign_in.revocation_endpoint.is_none() && !beside.contains(&net::authority(to)) {
+        return Err(elsewhere(to, &known.prepared.endpoint));
+    }
     for token in tokens {
         let mut form = Form::default();
         form.add("token", token.expose());
@@ -132,6 +141,17 @@ async fn revoke(
         wire::read_revocation(&answer, told)?;
     }
     Ok(!tokens.is_empty())
+}
+
+/// That metadata alone do not lead a refresh token to another host than the one that gives tokens.
+fn elsewhere(to: &Uri, token_endpoint: &Uri) -> RefreshError {
+    let sentence = format!(
+        "The metadata name {} as the revocation endpoint, on another host than the token endpoint, {}. Nothing was sent. If \
+         that is right, name it as `revocation_endpoint`.",
+        wire::printable(&to.to_string()),
+        wire::printable(&token_endpoint.to_string())
+    );
+    RefreshError::new(Class::Misconfigured, Code::RevocationFailed, sentence)
 }
 
 fn nobody_signs_in() -> RefreshError {

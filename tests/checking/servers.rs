@@ -23,6 +23,19 @@ async fn an_issuer_by_another_name_is_told_with_the_right_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_endpoint_on_another_host_than_before_is_told_and_shown_nothing() {
+    let setup = Setup::of(strict());
+    let another = AuthorizationServer::strict().client(Client::public("app")).start();
+    let mut refresh = setup.home.bearerd();
+    refresh.arg("refresh");
+    assert_eq!(crate::support::process::told(&mut refresh).0, Some(0));
+    setup.server.names("token_endpoint", &another.token_endpoint());
+    let found = setup.fails(78, "token_endpoint_moved", &another.token_endpoint()).await;
+    found.tells("not_tried", "client", "token_endpoint_moved");
+    assert!(another.requests().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_portal_that_answers_in_the_servers_place_is_told_from_the_server() {
     let setup = Setup::of(strict());
     setup.server.fault_discovery(Fault::Forbidden);

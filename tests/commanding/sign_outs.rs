@@ -100,7 +100,7 @@ async fn a_server_that_has_moved_unasked_is_not_shown_what_it_is_to_revoke() {
     let place = Place::of(strict(600));
     let another = AuthorizationServer::strict().client(Client::public("billing")).start();
     assert_eq!(place.said(&["refresh"]).await.0, Some(0));
-    place.server.move_token_endpoint(&another.token_endpoint());
+    place.server.names("token_endpoint", &another.token_endpoint());
     let (code, said) = place.said(&["logout"]).await;
     assert_eq!(code, Some(78), "{said}");
     assert!(said.contains("token_endpoint_moved") && said.contains("Nothing is erased"), "{said}");
@@ -109,6 +109,28 @@ async fn a_server_that_has_moved_unasked_is_not_shown_what_it_is_to_revoke() {
     assert!(said.contains("was not revoked") && said.contains("Nothing was sent"), "{said}");
     assert_erased(&place);
     assert!(place.server.revocations().is_empty() && another.requests().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revocation_endpoint_on_another_host_has_to_be_named_by_a_person() {
+    let place = Place::of(strict(600));
+    let another = AuthorizationServer::strict().client(Client::public("billing")).start();
+    assert_eq!(place.said(&["refresh"]).await.0, Some(0));
+    let elsewhere = format!("{}/revoke", another.issuer());
+    place.server.names("revocation_endpoint", &elsewhere);
+    let (code, said) = place.said(&["logout"]).await;
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains(&elsewhere) && said.contains("name it as `revocation_endpoint`"), "{said}");
+    assert!(another.requests().is_empty(), "nothing was sent there");
+
+    let toml = std::fs::read_to_string(place.home.path().join("proxy.toml")).unwrap();
+    place.home.configure(
+        &toml.replace("client_id =", &format!("revocation_endpoint = \"{elsewhere}\"\nclient_id =")),
+    );
+    let (code, said) = place.said(&["logout"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!((place.server.revocations().len(), another.revocations().len()), (0, 1));
+    assert_erased(&place);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

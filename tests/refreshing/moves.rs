@@ -1,7 +1,8 @@
 //! What the metadata say changes while a grant lives.
 
-use bearerd::grant::Server;
+use bearerd::grant::refresher::Command;
 use bearerd::grant::status::{State, Status};
+use bearerd::grant::{Flow, Server};
 use serde_json::Value;
 
 use super::bench::{Bench, Running};
@@ -39,6 +40,20 @@ async fn has_moved(bench: &Running, attempts: u64) -> std::sync::Arc<Status> {
     bench.until("the move", moved).await
 }
 
+/// The record, once all of the first answer is in it and nobody holds its lock.
+async fn at_rest(bench: &Running) -> Value {
+    let whole = async {
+        loop {
+            let record: Value = serde_json::from_slice(&std::fs::read(bench.record()).unwrap()).unwrap();
+            if record.get("access_token").is_some() {
+                return record;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    in_time("the first answer at rest", whole).await
+}
+
 async fn is_asked(server: &AuthorizationServer) {
     let asked = async {
         while server.redeems().is_empty() {
@@ -51,7 +66,7 @@ async fn is_asked(server: &AuthorizationServer) {
 #[tokio::test]
 async fn a_token_endpoint_on_another_host_is_shown_nothing_until_a_person_names_it() {
     let (first, second, bench) = two_servers().await;
-    first.move_token_endpoint(&second.token_endpoint());
+    first.names("token_endpoint", &second.token_endpoint());
     read_again(&first, &bench).await;
     bench.refresh();
     let status = has_moved(&bench, 0).await;
@@ -92,11 +107,11 @@ async fn a_token_endpoint_on_another_host_is_shown_nothing_until_a_person_names_
 #[tokio::test]
 async fn metadata_that_are_right_again_are_gone_by() {
     let (first, second, bench) = two_servers().await;
-    first.move_token_endpoint(&second.token_endpoint());
+    first.names("token_endpoint", &second.token_endpoint());
     read_again(&first, &bench).await;
     bench.refresh();
     has_moved(&bench, 0).await;
-    first.move_token_endpoint(&first.token_endpoint());
+    first.names("token_endpoint", &first.token_endpoint());
     bench.refresh();
     let status = bench.is(State::Active).await;
     assert_eq!((status.generation, second.requests().len(), first.reuse_errors()), (2, 0, 0));
@@ -106,19 +121,60 @@ async fn metadata_that_are_right_again_are_gone_by() {
 #[tokio::test]
 async fn a_sign_in_at_another_host_is_gone_on_with_there() {
     let (first, second, bench) = two_servers().await;
-    first.move_token_endpoint(&second.token_endpoint());
-    let mut record: Value = serde_json::from_slice(&std::fs::read(bench.record()).unwrap()).unwrap();
+    first.names("token_endpoint", &second.token_endpoint());
+    let mut record = at_rest(&bench).await;
     assert_eq!(record["token_endpoint"], first.address().to_string());
     record["lineage"] = "another".into();
     record["refresh_token"] = second.seed("app").into();
     record["token_endpoint"] = second.address().to_string().into();
     record.as_object_mut().unwrap().remove("access_token");
-    std::fs::write(bench.record(), record.to_string()).unwrap();
+    let whole = bench.record().with_extension("whole");
+    std::fs::copy(bench.record(), &whole).unwrap(); // for its mode
+    std::fs::write(&whole, record.to_string()).unwrap();
+    std::fs::rename(whole, bench.record()).unwrap();
+    assert!(bench.handle.tell(Command::Look), "as a sign-in does");
     is_asked(&second).await;
     bench.generation(2).await;
     let status = bench.is(State::Active).await;
     assert_eq!(status.totals.attempts.keys().filter(|(_, outcome)| *outcome != "success").count(), 0);
     assert_eq!((first.redeems().len(), second.redeems().len()), (1, 1));
+}
+
+/// The seed is of the server that the metadata name by now, and the refusal of what was before it is why they are read.
+#[tokio::test]
+async fn a_new_seed_after_a_refusal_is_presented_where_the_metadata_say_then() {
+    let (first, second, bench) = two_servers().await;
+    let current = first.redeems()[0].refresh_token.clone().unwrap();
+    first.revoke(&current);
+    bench.refresh();
+    bench.is(State::SignInRequired).await;
+    first.names("token_endpoint", &second.token_endpoint());
+    bench.replace("seed", &second.seed("app"));
+    assert!(bench.handle.tell(Command::Look));
+    bench.is(State::Active).await;
+    assert_eq!((first.redeems().len(), second.redeems().len()), (2, 1));
+}
+
+#[tokio::test]
+async fn a_secret_without_a_refresh_token_goes_to_no_other_host_either() {
+    let machine = || Client::machine("app", "right");
+    let server = || AuthorizationServer::strict().client(machine()).start();
+    let (first, second) = (server(), server());
+    let mut bench = Bench::of(&first, "app");
+    bench.secret(Some("right"));
+    bench.params.flow = Flow::ClientCredentials;
+    let bench = bench.start().await;
+    bench.is(State::Active).await;
+    first.names("token_endpoint", &second.token_endpoint());
+    let bench = bench.restart().await;
+    bench.is(State::Active).await;
+    bench.refresh();
+    let problem = has_moved(&bench, 0).await.problem.clone().unwrap();
+    assert!(
+        !problem.sentence.contains("sign in") && problem.sentence.contains("`token_endpoint`"),
+        "{problem:?}"
+    );
+    assert!(second.requests().is_empty());
 }
 
 #[tokio::test]
@@ -137,7 +193,7 @@ async fn metadata_that_cannot_be_read_again_hold_no_refresh_up() {
 #[tokio::test]
 async fn those_that_are_gone_by_then_are_the_ones_that_were_good() {
     let (first, second, bench) = two_servers().await;
-    first.move_token_endpoint(&second.token_endpoint());
+    first.names("token_endpoint", &second.token_endpoint());
     read_again(&first, &bench).await;
     bench.refresh();
     has_moved(&bench, 0).await;

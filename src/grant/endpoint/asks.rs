@@ -48,7 +48,7 @@ impl HttpEndpoint {
     /// When what a refresh needs is not to be had either.
     pub async fn know(&self) -> Result<Known, RefreshError> {
         let prepared = self.prepare().await?;
-        let mut metadata = self.metadata().await?;
+        let (mut metadata, _) = self.metadata().await?;
         let mut undiscovered = None;
         if let Server::Issuer { issuer, token_endpoint: Some(_) } = &self.params.server {
             match self.discover(issuer).await {

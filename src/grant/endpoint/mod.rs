@@ -57,12 +57,27 @@ pub trait TokenEndpoint: Send + Sync {
 pub struct Prepared {
     /// The token endpoint.
     pub endpoint: Uri,
+    /// Who says that it is there.
+    pub source: Source,
     /// Ways to prove who asks. Another than the first is tried only where the server refuses the client (R29).
     pub proofs: Vec<Proof>,
     /// What the flow presents if it is no refresh token.
     pub presents: Presents,
     /// Every secret that was read for this, in a fixed order: an answer may quote one.
     pub told: Vec<ClientSecret>,
+}
+
+/// Where the address of the token endpoint is from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// The configuration.
+    Configuration,
+    /// The metadata, which were read for this.
+    Metadata,
+    /// The metadata, as they were read earlier.
+    Kept,
+    /// The metadata by which tokens came earlier: for this reason they could not be read again.
+    Instead(RefreshError),
 }
 
 impl Prepared {
@@ -99,26 +114,27 @@ impl HttpEndpoint {
         }
     }
 
-    async fn metadata(&self) -> Result<Metadata, RefreshError> {
+    async fn metadata(&self) -> Result<(Metadata, Source), RefreshError> {
+        let configured = |url| Ok((named_endpoint(url)?, Source::Configuration));
         let (issuer, named) = match &self.params.server {
-            Server::Endpoint { token_endpoint } => return named_endpoint(token_endpoint),
+            Server::Endpoint { token_endpoint } => return configured(token_endpoint),
             Server::Issuer { issuer, token_endpoint } => (issuer, token_endpoint),
         };
         if let Some(token_endpoint) = named {
-            return named_endpoint(token_endpoint);
+            return configured(token_endpoint);
         }
-        if let Some(known) = self.discovered.current() {
-            return Ok(known);
+        if let Some(kept) = self.discovered.current() {
+            return Ok((kept, Source::Kept));
         }
         match self.discover(issuer).await {
             Ok(found) => {
                 self.discovered.learn(&found);
-                Ok(found)
+                Ok((found, Source::Metadata))
             }
             Err(error) => {
                 let Some(good) = self.discovered.fall_back() else { return Err(error) };
-                tracing::warn!(event = "metadata_unread", code = %error.code, "{}", error.sentence);
-                Ok(good)
+                tracing::warn!(event = "metadata_unread", grant = %self.params.name, code = %error.code, "{}", error.sentence);
+                Ok((good, Source::Instead(error)))
             }
         }
     }
@@ -231,8 +247,8 @@ impl TokenEndpoint for HttpEndpoint {
             });
             let material =
                 read.await.unwrap_or_else(|fault| Err(request::unreadable("secret", &fault.to_string())))?;
-            let metadata = self.metadata().await?;
-            let mut prepared = material.prepare(&self.params, metadata)?;
+            let (metadata, source) = self.metadata().await?;
+            let mut prepared = material.prepare(&self.params, metadata, source)?;
             let accepted = self.accepted.load(Ordering::Relaxed);
             let ways = prepared.proofs.len();
             prepared.proofs.rotate_left(accepted.checked_rem(ways).unwrap_or(0));

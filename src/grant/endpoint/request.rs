@@ -7,7 +7,7 @@ use serde_json::Map;
 use zeroize::Zeroizing;
 
 use super::exchange::{Exchange, Redeemed};
-use super::{HttpEndpoint, Prepared};
+use super::{HttpEndpoint, Prepared, Source};
 use crate::clock::Moment;
 use crate::dpop::{self, DPOP, ProofKey, Rapport};
 use crate::grant::client_auth::{self, Given, Proof, Signer};
@@ -60,7 +60,12 @@ impl Material {
     ///
     /// # Errors
     /// When the key does not sign.
-    pub(super) fn prepare(self, params: &Params, metadata: Metadata) -> Result<Prepared, RefreshError> {
+    pub(super) fn prepare(
+        self,
+        params: &Params,
+        metadata: Metadata,
+        source: Source,
+    ) -> Result<Prepared, RefreshError> {
         let given = Given {
             secret: !self.secrets.is_empty(),
             key: self.key.is_some() || self.client_assertion.is_some(),
@@ -76,6 +81,7 @@ impl Material {
         let others = [self.key, self.client_assertion].into_iter().chain(self.given).flatten();
         Ok(Prepared {
             endpoint: alias.unwrap_or(metadata.token_endpoint),
+            source,
             proofs,
             presents,
             told: self.secrets.into_iter().chain(others).collect(),

@@ -325,7 +325,8 @@ impl Refresher {
                     wish = if wish.since(probe).is_zero() { probe } else { wish };
                 }
                 self.plan(wish, "retry");
-                if error.class == Class::Misconfigured {
+                // Where nobody answers any more, as where a person has to act, the metadata may tell of a change.
+                if needs_a_person(error.class) || self.failures.is_multiple_of(schedule::METADATA_AFTER) {
                     self.endpoint.forget();
                 }
                 if needs_a_person(error.class) {

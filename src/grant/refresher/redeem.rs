@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Uri;
 
 use super::super::end;
-use super::super::endpoint::{Prepared, Redeemed};
+use super::super::endpoint::{Prepared, Redeemed, Source};
 use super::super::error::{Class, Code, RefreshError};
 use super::super::lineage::{self, Line};
 use super::super::lock;
@@ -36,17 +36,16 @@ impl Refresher {
     }
 
     async fn refresh(&mut self) -> Result<Done, RefreshError> {
-        match self.refresh_once().await {
-            // What is kept of the metadata may be older than a sign-in somewhere else.
-            Err(error) if error.code == Code::TokenEndpointMoved => {
-                self.endpoint.forget();
-                self.refresh_once().await
+        loop {
+            if let Some(done) = self.refresh_by_what_is_known().await? {
+                return Ok(done);
             }
-            done => done,
+            self.endpoint.forget();
         }
     }
 
-    async fn refresh_once(&mut self) -> Result<Done, RefreshError> {
+    /// A refresh; none where what is kept of the metadata has to be read again first.
+    async fn refresh_by_what_is_known(&mut self) -> Result<Option<Done>, RefreshError> {
         let seed = self.seed().await;
         self.used = Used { seed: seed.as_ref().map(RefreshToken::fingerprint), ..Used::default() };
         let prepared = self.endpoint.prepare().await?;
@@ -54,7 +53,7 @@ impl Refresher {
         let mut txn = match self.begin(seed.as_ref()).await {
             Ok(txn) => txn,
             // Whoever has the lock may have been stopped with it, after it had saved what is good for all.
-            Err(_) if self.take_up_without_the_lock().await => return Ok(Done::Adopted),
+            Err(_) if self.take_up_without_the_lock().await => return Ok(Some(Done::Adopted)),
             Err(error) => return Err(error),
         };
         // Anew: while we waited for the lock, its holder may have begun a line with a seed that came after ours.
@@ -65,9 +64,13 @@ impl Refresher {
         let key = self.proof_key(&record)?;
         if self.take_up(&record) && !self.due.has_come(self.clock.now()) {
             self.desk.adopted(&record);
-            return Ok(Done::Adopted);
+            return Ok(Some(Done::Adopted));
         }
-        lineage::still_at(Some(&record), &self.params.server, &prepared.endpoint)?;
+        match lineage::still_at(&record, &prepared) {
+            // They may be older than a sign-in somewhere else.
+            Err(_moved) if matches!(prepared.source, Source::Kept) => return Ok(None),
+            at => at?,
+        }
         self.intend(&mut txn, &record).await?;
         let asked = self.clock.now();
         match self.endpoint.redeem(&prepared, self.presents(&record), key.as_deref()).await {
@@ -94,7 +97,7 @@ impl Refresher {
                     ),
                 ))
             }
-            Redeemed::Answer(answer) => self.digest(txn, record, asked, (&answer, &prepared)).await,
+            Redeemed::Answer(answer) => self.digest(txn, record, asked, (&answer, &prepared)).await.map(Some),
         }
     }
 

@@ -18,7 +18,7 @@ use super::*;
 use crate::clock::TestClock;
 use crate::dpop::ProofKey;
 use crate::grant::client_auth::Proof;
-use crate::grant::endpoint::{Pending, Prepared, Presents, Redeemed};
+use crate::grant::endpoint::{Pending, Prepared, Presents, Redeemed, Source};
 use crate::grant::status::State;
 use crate::grant::wire::Answer;
 use crate::grant::{self, Dpop, Flow, Handle, Server, sample};
@@ -264,7 +264,13 @@ fn params(seed: &tempfile::NamedTempFile) -> Params {
 /// What a public client asks with.
 fn prepared() -> Prepared {
     let endpoint = http::Uri::from_static("https://id.example/token");
-    Prepared { endpoint, proofs: vec![Proof::Id], presents: Presents::Nothing, told: Vec::new() }
+    Prepared {
+        endpoint,
+        source: Source::Configuration,
+        proofs: vec![Proof::Id],
+        presents: Presents::Nothing,
+        told: Vec::new(),
+    }
 }
 
 /// Without a seed.

@@ -77,8 +77,8 @@ struct State {
     person: Person,
     expires_in: u64,
     rewrite: Option<Rewrite>,
-    /// The token endpoint that the metadata name, where it is none of this server.
-    elsewhere: Option<String>,
+    /// What the metadata name instead of what this server has, by member.
+    elsewhere: BTreeMap<&'static str, String>,
     tls: Option<Arc<ServerConfig>>,
 }
 
@@ -226,10 +226,10 @@ impl AuthorizationServer {
         self.shared.change(|state| state.rewrite = Some(Box::new(rewrite)));
     }
 
-    /// The metadata name this token endpoint from now on.
+    /// The metadata name this address from now on, as `token_endpoint` or another of their members.
     #[cfg(test)] // the playground's server stays where it is
-    pub(crate) fn move_token_endpoint(&self, to: &str) {
-        self.shared.change(|state| state.elsewhere = Some(to.to_owned()));
+    pub(crate) fn names(&self, member: &'static str, address: &str) {
+        self.shared.change(|state| state.elsewhere.insert(member, address.to_owned()));
     }
 
     /// Every token request meets this fault until the server is healed.
@@ -434,7 +434,7 @@ impl Shared {
             person: Person::default(),
             expires_in: options.expires_in,
             rewrite: None,
-            elsewhere: None,
+            elsewhere: BTreeMap::new(),
             tls: options.tls.clone(),
         };
         let (changed, released) = (watch::Sender::new(0), watch::Sender::new(0));

@@ -86,7 +86,7 @@ fn metadata(shared: &Shared) -> Value {
     let at = |path: &str| format!("{}{path}", shared.issuer);
     let mut metadata = json!({
         "issuer": shared.issuer,
-        "token_endpoint": shared.state().elsewhere.clone().unwrap_or_else(|| at(TOKEN)),
+        "token_endpoint": at(TOKEN),
         "introspection_endpoint": at("/introspect"),
         "revocation_endpoint": at(REVOKE),
         "authorization_endpoint": at(AUTHORIZE),
@@ -113,6 +113,9 @@ fn metadata(shared: &Shared) -> Value {
     }
     if shared.options.fapi {
         fapi::describe(&mut metadata);
+    }
+    for (member, address) in &shared.state().elsewhere {
+        metadata[*member] = address.as_str().into();
     }
     metadata
 }
