@@ -29,6 +29,7 @@
 pub mod admin;
 pub mod app;
 pub mod checking;
+mod child;
 pub mod cli;
 pub mod clock;
 mod code;
