@@ -20,6 +20,7 @@
 //! | how a record is encrypted, and how a grant moves | [`store`], `seal`; [`store::transfer`] |
 //! | what a key of proxy.toml means | [`config`], and the file itself |
 //! | what ready means, what is measured | [`admin`], [`metrics`] |
+//! | who is told that a grant needs a person | [`hooks`] |
 //! | who starts what | [`app`] |
 //! | what `check --online` asks | [`checking`] |
 //! | what is guaranteed, and what cannot be | [`manual::guarantees`] |
@@ -29,6 +30,7 @@
 pub mod admin;
 pub mod app;
 pub mod checking;
+mod child;
 pub mod cli;
 pub mod clock;
 mod code;
@@ -37,6 +39,7 @@ pub mod dpop;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod grant;
+pub mod hooks;
 pub mod jose;
 pub mod login;
 pub mod manual;

@@ -83,6 +83,13 @@ fn the_control_plane_knows_neither_proxy_nor_configuration() {
 }
 
 #[test]
+fn hooks_know_what_anybody_may_know_of_a_grant() {
+    let known = ["proxy", "config", "admin", "store", "secret", "app", "cli"];
+    assert_eq!(files("hooks", |text| names(text, &known)), Vec::<String>::new());
+    assert_eq!(files("grant", |text| names(text, &["hooks"])), Vec::<String>::new());
+}
+
+#[test]
 fn only_the_refresher_redeems_saves_and_publishes() {
     for call in [".redeem(", ".intend(", "publisher.publish(", "txn.commit("] {
         let callers = files("", |text| text.contains(call));
@@ -127,6 +134,7 @@ fn what_decides_is_pure() {
         "grant/wire.rs",
         "grant/lineage.rs",
         "grant/wire/sign_in.rs",
+        "hooks/news.rs",
         "login/callback.rs",
         "login/probe.rs",
         "login/provider.rs",

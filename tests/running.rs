@@ -8,6 +8,7 @@ mod crashes;
 mod crowds;
 mod disks;
 mod endings;
+mod hooks;
 mod kills;
 mod limits;
 mod load;

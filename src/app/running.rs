@@ -17,6 +17,7 @@ use crate::clock::{Clock, Moment};
 use crate::config::Loaded;
 use crate::grant::endpoint::HttpEndpoint;
 use crate::grant::{self, Handle};
+use crate::hooks::{self, Hooks};
 use crate::metrics::Shard;
 use crate::proxy::Setup;
 use crate::proxy::carrying::Totals;
@@ -118,7 +119,8 @@ impl Running {
         for admin::Listening { listener, address } in &running.listening {
             tracing::info!(event = "listening", listener, %address, "Listening on {address} ({listener})");
         }
-        Ok(Governed { running, overview, orders, readings: Readings::new(again) })
+        let hooks = Hooks::begin(running.scene(), running.clock.clone());
+        Ok(Governed { running, overview, hooks, orders, readings: Readings::new(again) })
     }
 
     /// Starts to keep the grant of this name alive as the configuration says.
@@ -144,6 +146,16 @@ impl Running {
             clock: self.clock.clone(),
             access: self.loaded.config.log.access,
             recent: self.kept_requests(),
+        }
+    }
+
+    /// Whose changes are told, and to whom.
+    pub(super) fn scene(&self) -> hooks::Scene {
+        let boards = self.grants.iter().map(|(name, grant)| (name.clone(), grant.handle.board.clone()));
+        hooks::Scene {
+            params: self.loaded.config.hooks.clone(),
+            boards: boards.collect(),
+            status_page: status_page(&self.listening),
         }
     }
 
@@ -222,10 +234,17 @@ impl Running {
     }
 }
 
+/// Where a browser finds the status page; empty when it is off or on a Unix socket, which no browser opens.
+fn status_page(listening: &[admin::Listening]) -> String {
+    let is_it = |one: &&admin::Listening| one.listener == "admin" && !one.address.starts_with("unix:");
+    listening.iter().find(is_it).map(|one| format!("http://{}/", one.address)).unwrap_or_default()
+}
+
 /// The program, running, with what it listens to and where it is looked at.
 pub(super) struct Governed {
     running: Running,
     overview: Arc<ArcSwap<Overview>>,
+    hooks: Hooks,
     orders: mpsc::UnboundedReceiver<Ask>,
     readings: Readings,
 }
@@ -233,7 +252,7 @@ pub(super) struct Governed {
 impl Governed {
     /// Obeys orders until the end.
     pub(super) async fn govern(self) -> io::Result<()> {
-        let Self { mut running, overview, mut orders, mut readings } = self;
+        let Self { mut running, overview, hooks, mut orders, mut readings } = self;
         let beating = tokio::spawn(beat(running.clock.clone(), Arc::clone(&running.heartbeat)));
         let following = tokio::spawn(follow(running.tls.clone()));
         loop {
@@ -245,13 +264,16 @@ impl Governed {
                 read = readings.next() => {
                     running.reload(read).await;
                     overview.store(Arc::new(running.overview()));
+                    hooks.go_on(running.scene());
                 }
             }
         }
         // Whoever still waits for a reload is told by this that there will be none.
         drop(readings);
         tell_systemd(sd_notify::NotifyState::Stopping);
+        hooks.stop();
         running.drain(orders).await;
+        hooks.stopped().await;
         beating.abort();
         following.abort();
         tracing::info!(event = "stopped", "Stopped");
@@ -311,5 +333,19 @@ async fn follow(tls: Tls) {
         let tls = tls.clone();
         // It ends with the program, which then needs no certificate any more.
         drop(tokio::task::spawn_blocking(move || tls.follow()).await);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_page_has_an_address_where_a_browser_can_open_it() {
+        let listening = |listener, address: &str| admin::Listening { listener, address: address.to_owned() };
+        let proxy = || listening("proxy", "127.0.0.1:8080");
+        assert_eq!(status_page(&[proxy(), listening("admin", "[::1]:9901")]), "http://[::1]:9901/");
+        assert_eq!(status_page(&[proxy(), listening("admin", "unix:/run/bearerd.sock")]), "");
+        assert_eq!(status_page(&[proxy()]), "");
     }
 }

@@ -10,7 +10,7 @@ use super::address::{Dial, Endpoint, Host, Issuer, ListenOrOff, Upstream, WebOri
 use super::choice::{FlowKind, StoreKind};
 use super::error::Report;
 use super::quantity::{Size, Span, SpanOrNone, SpanOrZero};
-use super::reference::{SecretReference, Secrets};
+use super::reference::{Command, SecretReference, Secrets};
 use super::schema::Shape;
 use super::value::{Count, Extra, ExtraHeaders, Item, List, OneOrMore, Overlay, Placed, Read, Workers};
 use super::word::{RedirectPath, Resource, RoutePath, Scheme, Scope, Text, TokenType};
@@ -184,6 +184,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         Guard::KEYS,
         Tls::KEYS,
         Limits::KEYS,
+        Hooks::KEYS,
         Log::KEYS,
         ListenTls::KEYS,
     ]
@@ -426,6 +427,14 @@ group! {
             "How old a connection to an upstream may grow, give or take a tenth.";
         replay_body: Size<0, 1024> = "\"64KiB\"",
             "How much of a request's body is held while it is forwarded, to send it once more; longer ones never are.";
+    } later {}
+}
+
+group! {
+    /// `[hooks]`.
+    Hooks in "hooks" {
+        state_changed: Command = "",
+            "The program and its arguments that are run when a grant's state has another word; none, when left out.";
     } later {}
 }
 

@@ -36,7 +36,7 @@ pub use self::show::quoted;
 use self::written::Said;
 use crate::net::Listen;
 use crate::token::GrantName;
-use crate::{admin, grant, proxy, store, telemetry, tls};
+use crate::{admin, grant, hooks, proxy, store, telemetry, tls};
 
 /// The whole program, resolved and checked. Plain data: every module's `Params`, filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +57,8 @@ pub struct Config {
     pub tls: tls::Params,
     /// `[admin]` and `[probes]`.
     pub admin: admin::Params,
+    /// `[hooks]`.
+    pub hooks: hooks::Params,
     /// `[log]`.
     pub log: telemetry::Params,
     /// `drain_delay`.

@@ -6,6 +6,7 @@ use super::error::{Code, Place, Problem, Report, did_you_mean};
 use super::keys::{Key, keys};
 use super::value::{Form, Item, Name, Overlay};
 use super::written::Written;
+use crate::hooks;
 
 /// Where the file is, for [`super::Sources`]; not a key.
 pub(super) const CONFIG: &str = "BEARERD_CONFIG";
@@ -157,6 +158,8 @@ pub(super) fn environment(env: &BTreeMap<String, String>, written: &mut Written,
         let known = keys().find(|key| key.variables().contains(name));
         match known {
             _ if name == CONFIG => {}
+            // A command that a hook runs has them from the bearerd that runs the hook.
+            _ if hooks::TOLD.iter().any(|(variable, ..)| variable == name) => {}
             // Kubernetes writes an address there, for a Service that happens to have the key's name.
             Some(_) if is_made_by_kubernetes(name) && text.contains("://") => {}
             Some(key) if set.contains(&key.path()) => report.error(twice(key, name)),

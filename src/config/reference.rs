@@ -94,15 +94,30 @@ fn one(item: &Item, name: &Name, value: &Item, report: &mut Report) -> Option<Se
     }
 }
 
-/// A program and its arguments; no shell reads them.
+/// A program and its arguments.
 fn exec(value: &Item, report: &mut Report) -> Option<SecretReference> {
-    if value.text().is_some() {
+    command(value, "[\"pass\", \"show\", \"name\"]", report).map(SecretReference::Exec)
+}
+
+/// A command that is run: a program and its arguments; no shell reads them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Command(pub(super) Vec<String>);
+
+impl Read for Command {
+    fn read(item: &Item, report: &mut Report) -> Option<Self> {
+        command(item, "[\"notify-send\", \"bearerd\"]", report).map(Self)
+    }
+}
+
+/// Reads a command, of which one string of the file tells too little.
+fn command(value: &Item, example: &str, report: &mut Report) -> Option<Vec<String>> {
+    if let Form::Text(_) = value.form {
         let problem = value.wrong_type("a list of a program and its arguments");
-        report.error(problem.help("write [\"pass\", \"show\", \"name\"]: no shell takes a line apart"));
+        report.error(problem.help(format!("write {example}: no shell takes a line apart")));
         return None;
     }
     let words = OneOrMore::<Text>::read(value, report)?;
-    Some(SecretReference::Exec(words.0.into_iter().map(|word| word.value.0).collect()))
+    Some(words.0.into_iter().map(|word| word.value.0).collect())
 }
 
 /// One reference, or a list of them: the current secret, and the one that follows it or went before.

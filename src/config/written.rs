@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::error::{Code, Place, Problem, Report, did_you_mean};
 use super::keys::{
-    Admin, Carriage, Grant, Group, Guard, Key, Limits, ListenTls, Log, Probes, Root, Route, Store, Tls, join,
-    keys,
+    Admin, Carriage, Grant, Group, Guard, Hooks, Key, Limits, ListenTls, Log, Probes, Root, Route, Store,
+    Tls, join, keys,
 };
 use super::value::{Form, FromText as _, Item, Name};
 use crate::token::GrantName;
@@ -23,6 +23,7 @@ pub(super) struct Written {
     pub(super) guard: Guard,
     pub(super) tls: Tls,
     pub(super) limits: Limits,
+    pub(super) hooks: Hooks,
     pub(super) log: Log,
     pub(super) listen_tls: ListenTls,
     /// The same once more, word for word and in the order of the file: for showing it.
@@ -117,6 +118,7 @@ impl Written {
             "guard" => &mut self.guard,
             "tls" => &mut self.tls,
             "limits" => &mut self.limits,
+            "hooks" => &mut self.hooks,
             "log" => &mut self.log,
             "listen_tls" => &mut self.listen_tls,
             _ => return None,

@@ -1,6 +1,6 @@
 //! A page for each code that the program can emit: `bearerd explain CODE` prints it.
 
-use crate::{checking, config, grant, login, proxy};
+use crate::{checking, config, grant, hooks, login, proxy};
 
 /// Declares the pages: the texts, and one page of rustdoc with all of them.
 macro_rules! pages {
@@ -63,6 +63,7 @@ pages! {
     "grant_exported"
     "grant_rejected"
     "header_too_large"
+    "hook_failed"
     "host_not_allowed"
     "id_token_mismatch"
     "internal"
@@ -182,6 +183,10 @@ pub fn areas() -> Vec<Area> {
         Area {
             title: "What `check --online` alone finds",
             codes: checking::Code::ALL.iter().map(|code| code.word()).collect(),
+        },
+        Area {
+            title: "Why nobody was told by `[hooks]`",
+            codes: hooks::Code::ALL.iter().map(|code| code.word()).collect(),
         },
     ]
 }

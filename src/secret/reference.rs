@@ -2,12 +2,12 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use super::{ClientSecret, Entry, RefreshToken};
-use crate::clock::Stopwatch;
+use crate::child;
 
 /// More than any token or secret seen; a wrong path (a device, a log) ends here.
 const LARGEST: u64 = 64 * 1024;
@@ -140,7 +140,8 @@ fn run(words: &[String]) -> Result<Vec<u8>, String> {
         // Nobody listens when it took too long.
         let _ = tell.send(read.transpose().map(|_| bytes));
     });
-    let status = ended(&mut child).map_err(|error| format!("cannot be waited for: {error}"))?;
+    let status = child::ended(&mut child, COMMAND, || false)
+        .map_err(|error| format!("cannot be waited for: {error}"))?;
     let Some(status) = status else {
         // Only what was started here is ended, and then it is waited for.
         let _already_gone = child.kill();
@@ -153,20 +154,6 @@ fn run(words: &[String]) -> Result<Vec<u8>, String> {
     // What it started itself may hold the pipe open for ever.
     let read = told.recv_timeout(SLACK).map_err(|_| "left its output open".to_owned())?;
     read.map_err(|error| format!("cannot be read: {error}"))
-}
-
-/// How it ended, or that it did not in time.
-fn ended(child: &mut Child) -> io::Result<Option<std::process::ExitStatus>> {
-    let watch = Stopwatch::start();
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if watch.elapsed() > COMMAND {
-            return Ok(None);
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 #[cfg(all(test, unix))]

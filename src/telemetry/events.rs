@@ -19,6 +19,11 @@ pub const EVENTS: &[Event] = &[
     event("refresh_failed", "A refresh brought no token; the line says why and when the next one is due."),
     event("refresh_token_saved", "A rotated refresh token is on durable storage."),
     event("grant_state_changed", "A grant's state has another word than before."),
+    event("hook_ran", "The command of `[hooks]` was told of a state, and ended well."),
+    event(
+        "hook_failed",
+        "The command of `[hooks]` could not be started, failed, or took too long; it is not run again.",
+    ),
     event(
         "store_write_failed",
         "A record could not be written; the token is kept in memory and written again.",

@@ -13,7 +13,7 @@ use bearerd::proxy::guard::Browser;
 use bearerd::proxy::upstream::{HttpVersion, Target};
 use bearerd::secret::ClientSecret;
 use bearerd::token::{Credential, GrantName};
-use bearerd::{proxy, store, telemetry, tls};
+use bearerd::{hooks, proxy, store, telemetry, tls};
 
 use super::{files, folder, load};
 
@@ -125,6 +125,8 @@ fn the_other_sections_resolve_key_by_key() {
         upstream_age: seconds(11),
     };
     assert_eq!(config.proxy.limits, limits);
+    let command = ["/usr/local/bin/tell", "--grant", "billing"].map(str::to_owned).to_vec();
+    assert_eq!(config.hooks, hooks::Params { state_changed: Some(command) });
 }
 
 #[test]

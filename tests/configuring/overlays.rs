@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use bearerd::config::{Code, Config, ConfigErrors, Flags, Loaded, Sources, keys};
 use bearerd::grant::{Flow, Secret};
 use bearerd::net::Listen;
-use bearerd::store;
 use bearerd::token::GrantName;
+use bearerd::{hooks, store};
 
 use super::{folder, load};
 
@@ -122,6 +122,9 @@ fn a_list_in_the_environment_is_separated_by_commas() {
     let config = without_file(&env, Flags::default()).unwrap().config;
     assert_eq!(config.grants[&GrantName::new("default")].scopes, ["openid", "offline_access"]);
     assert_eq!(config.listen.len(), 2);
+    let env = [("BEARERD_HOOKS_STATE_CHANGED", "notify-send, bearerd")];
+    let config = without_file(&env, Flags::default()).unwrap().config;
+    assert_eq!(config.hooks.state_changed.unwrap(), ["notify-send", "bearerd"]);
 }
 
 #[test]
@@ -168,6 +171,12 @@ fn an_unknown_variable_is_a_warning_with_a_guess() {
     let [warning] = loaded.warnings() else { panic!("{:?}", loaded.warnings()) };
     assert_eq!(warning.code(), Code::UnknownVariable);
     assert!(warning.to_string().contains("did you mean BEARERD_OAUTH_CLIENT_ID?"), "{warning}");
+}
+
+#[test]
+fn what_a_hook_is_told_is_no_unknown_variable_to_a_command_that_it_runs() {
+    let env = hooks::TOLD.map(|(variable, ..)| (variable, "x"));
+    assert_eq!(without_file(&env, Flags::default()).unwrap().warnings(), []);
 }
 
 #[test]

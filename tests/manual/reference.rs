@@ -87,7 +87,29 @@ fn configuration() -> String {
         );
     }
     page.push_str("\nA `[[route]]` also takes what the top level says about how requests are carried: `header`, `scheme`, `http`, `on_401`, `response_timeout`, `allow_plaintext_upstream`, `methods`.\n");
+    page.push_str(&hooks());
     page
+}
+
+/// What a hook's command is told, and when.
+fn hooks() -> String {
+    let mut section = "\n## What `state_changed` is told\n\nThe command is run without a shell, with bearerd's own environment \
+         (where that holds a secret, the command has it too, as one of `exec` does) and these variables more. The same \
+         stands in one JSON object on its standard input. No token and no secret is among it.\n\n\
+         | variable | member | meaning |\n|---|---|---|\n"
+        .to_owned();
+    for (variable, member, meaning) in bearerd::hooks::TOLD {
+        let _ = writeln!(section, "| `{variable}` | `{member}` | {meaning} |");
+    }
+    section.push_str(
+        "\nIt is run at the first word after `starting`, and at each other word from then on; `starting` itself is not told. \
+         Of each grant it is told once in 30 s at most: what happens meanwhile is told after that as one change, and not at \
+         all if the word is the same again. One command runs at a time, for 30 s at most; then it is ended with its process \
+         group. When bearerd is asked to end, no more are started, and one that runs has 1 s left. Requests, refreshes, \
+         reloads and the end never wait for it longer than that. A command that fails is a line `hook_failed`, and is not run \
+         again for that change. A reload takes up another command, and tells it of what changes from then on.\n",
+    );
+    section
 }
 
 /// The variables and the flag that set a key.

@@ -154,7 +154,7 @@ fn lines_are_coloured_when_asked_and_quiet_when_asked() {
 }
 
 /// Asks the admin listener for an action, as a command does.
-async fn act(admin: std::net::SocketAddr, path: &str) -> crate::support::raw::Reply {
+pub(super) async fn act(admin: std::net::SocketAddr, path: &str) -> crate::support::raw::Reply {
     let fields = "Host: localhost\r\nbearerd-action: 1\r\nContent-Length: 0";
     Peer::connect(admin).await.ask(format!("POST /api/v1/{path} HTTP/1.1\r\n{fields}\r\n\r\n")).await
 }

@@ -18,7 +18,7 @@ use super::value::{Placed, Workers};
 use super::written::Written;
 use crate::grant::Secret;
 use crate::secret::{ClientSecret, KEYRING_IS_BUILT_IN};
-use crate::{proxy, store, telemetry, tls};
+use crate::{hooks, proxy, store, telemetry, tls};
 
 /// What the parts need beside their own keys.
 pub(super) struct Context<'a> {
@@ -48,6 +48,7 @@ pub(super) fn resolve(written: Written, context: &mut Context<'_>) -> Config {
         guard,
         tls,
         limits,
+        hooks,
         log,
         listen_tls,
         said: _,
@@ -72,6 +73,7 @@ pub(super) fn resolve(written: Written, context: &mut Context<'_>) -> Config {
         store,
         tls,
         admin,
+        hooks: resolve_hooks(hooks),
         log: resolve_log(log),
         drain_delay: drain_delay.map_or(Duration::ZERO, |span| span.value.0),
         shutdown_grace: shutdown_grace.map_or(SHUTDOWN_GRACE, |span| span.value.0),
@@ -141,6 +143,11 @@ fn resolve_limits(written: keys::Limits) -> proxy::Limits {
         upstream_idle: upstream_idle.map_or(default.upstream_idle, |span| span.value.0),
         upstream_age: upstream_age.map_or(default.upstream_age, |span| span.value.0),
     }
+}
+
+fn resolve_hooks(written: keys::Hooks) -> hooks::Params {
+    let keys::Hooks { state_changed, faulty: _ } = written;
+    hooks::Params { state_changed: state_changed.map(|command| command.value.0) }
 }
 
 fn resolve_log(written: keys::Log) -> telemetry::Params {

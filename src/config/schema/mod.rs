@@ -18,7 +18,7 @@ use crate::token::GrantName;
 #[must_use]
 pub fn schema() -> Value {
     let mut properties = of_section("");
-    let sections = ["store", "admin", "probes", "guard", "tls", "limits", "log"];
+    let sections = ["store", "admin", "probes", "guard", "tls", "limits", "hooks", "log"];
     for section in sections {
         properties.insert(section.to_owned(), table(of_section(section), Map::new()));
     }
@@ -85,6 +85,7 @@ fn describe(properties: &mut Map<String, Value>) {
         ("guard", "Who may ask."),
         ("tls", "TLS towards servers."),
         ("limits", "How long, how large, how many."),
+        ("hooks", "What is run when something happens."),
         ("log", "To stderr."),
     ] {
         if let Some(members) = properties.get_mut(section).and_then(Value::as_object_mut) {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::config::address::{Dial, Endpoint, Host, Issuer, ListenOrOff, Upstream, WebOrigin};
 use crate::config::quantity::{Size, Span, SpanOrNone, SpanOrZero};
-use crate::config::reference::{SecretReference, Secrets};
+use crate::config::reference::{Command, SecretReference, Secrets};
 use crate::config::value::{
     Count, Extra, ExtraHeaders, List, OneOrMore, RESERVED, RESERVED_HEADERS, Workers,
 };
@@ -122,6 +122,12 @@ impl Shape for Secrets {
     fn shape() -> Value {
         let one = SecretReference::shape();
         json!({ "anyOf": [one, { "type": "array", "items": one, "minItems": 1 }] })
+    }
+}
+
+impl Shape for Command {
+    fn shape() -> Value {
+        json!({ "type": "array", "items": Text::shape(), "minItems": 1 })
     }
 }
 
