@@ -10,6 +10,7 @@ use super::running::{Grant, Running};
 use crate::admin::{self, Overview};
 use crate::clock::Moment;
 use crate::grant;
+use crate::grant::endpoint::HttpEndpoint;
 use crate::grant::sign_out::sign_out;
 use crate::proxy::worker::{Order, Worker};
 use crate::proxy::{route, upstream};
@@ -69,12 +70,14 @@ impl Running {
     /// Ends a grant by a person's word, with what the configuration says at this moment.
     fn sign_out(&self, params: &grant::Params, grant: &Grant) -> admin::SignOut {
         let parts =
-            Arc::new((params.clone(), self.endpoint(params), Arc::clone(&grant.store), self.clock.clone()));
+            Arc::new((params.clone(), self.tls.clone(), Arc::clone(&grant.store), self.clock.clone()));
         Arc::new(move |unrevoked| {
             let parts = Arc::clone(&parts);
             Box::pin(async move {
-                let (params, endpoint, store, clock) = &*parts;
-                sign_out(params, endpoint, store.as_ref(), clock, unrevoked).await
+                let (params, tls, store, clock) = &*parts;
+                // One of its own each time: what an earlier one was told of the server may have changed.
+                let endpoint = HttpEndpoint::new(params.clone(), tls.clone(), clock.clone());
+                sign_out(params, &endpoint, store.as_ref(), clock, unrevoked).await
             })
         })
     }

@@ -61,9 +61,14 @@ pub(super) async fn store(params: &Params, config: &Config, findings: &mut Findi
     }
 }
 
-/// What rests, if it can be read.
+/// The record that a start would go on with, if there is one.
 pub(super) async fn record(params: &Params, config: &Config) -> Option<Record> {
-    store::open(&config.store, &params.name).ok()?.peek().await.ok()?
+    let record = store::open(&config.store, &params.name).ok()?.peek().await.ok()?;
+    let seed = seed(params).await;
+    match lineage::decide(record, &params.identity(), seed.as_ref(), params.needs_refresh_token()) {
+        Ok(Line::Rests(record)) => Some(record),
+        _ => None,
+    }
 }
 
 /// What a start would go on with.

@@ -13,6 +13,7 @@ use crate::grant::client_auth::{self, Given};
 use crate::grant::endpoint::{HttpEndpoint, Known, Question};
 use crate::grant::error::{self, RefreshError};
 use crate::grant::lineage;
+use crate::grant::sign_out;
 use crate::grant::wire::{self, Answer, Form, Revoked, Told};
 use crate::grant::{self, ClientAuthMethod, Flow, Params};
 use crate::login::{self, Login, Outcome, Person, Wish};
@@ -174,11 +175,18 @@ fn authentication(params: &Params, known: &Known, is_taken: bool, findings: &mut
 /// §2.1: the client is looked at first; §2.2: a token that is none is no error). Whether it was found to.
 async fn client(params: &Params, endpoint: &HttpEndpoint, known: &Known, findings: &mut Findings) -> bool {
     let id = &params.client_id;
-    let Some(to) = known.metadata.endpoints.revocation.clone() else {
-        let because =
-            "the server has no revocation endpoint, the one place to ask without presenting anything";
-        findings.not_tried("client", &format!("client {id}"), because);
-        return false;
+    let to = match sign_out::revocation_endpoint(params, known) {
+        Ok(Some(to)) => to.clone(),
+        Ok(None) => {
+            let because =
+                "the server has no revocation endpoint, the one place to ask without presenting anything";
+            findings.not_tried("client", &format!("client {id}"), because);
+            return false;
+        }
+        Err(error) => {
+            findings.warning("client", error.code.word(), error.sentence);
+            return false;
+        }
     };
     let mut form = Form::default();
     form.add("token", &format!("bearerd-check-{}", random_hex(16)));

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(15 * 60);
 const APART: Duration = LONGEST_RETRY_AFTER.saturating_mul(2);
 
 /// The suspicion as a sentence: for log, status and page.
-pub const SUSPICION: &str = "The authorization server has failed for 15 minutes past the access token's end. Some servers answer so for ever for a grant that is gone, as Authgear does for old ones. Retries go on; if other clients of the server work, sign in again, or provide a new seed.";
+pub const SUSPICION: &str = "The authorization server has failed for 15 minutes, and there is no access token any more. Some servers answer so for ever for a grant that is gone, as Authgear does for old ones. Retries go on; if other clients of the server work, sign in again, or provide a new seed.";
 
 /// Failures in which the server was asked and gave no verdict, since the last word that it gave.
 #[derive(Clone, Copy, Debug, Default)]

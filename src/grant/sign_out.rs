@@ -121,16 +121,12 @@ async fn revoke(
     known: &Known,
     tokens: &[RefreshToken],
 ) -> Result<bool, RefreshError> {
-    let Some(to) = &known.metadata.endpoints.revocation else {
+    let Some(to) = revocation_endpoint(params, known)? else {
         return match &known.undiscovered {
             Some(error) => Err(error.clone()),
             None => Ok(false),
         };
     };
-    let beside = [&known.prepared.endpoint, &known.metadata.token_endpoint].map(net::authority);
-    if params.sign_in.revocation_endpoint.is_none() && !beside.contains(&net::authority(to)) {
-        return Err(elsewhere(to, &known.prepared.endpoint));
-    }
     for token in tokens {
         let mut form = Form::default();
         form.add("token", token.expose());
@@ -143,15 +139,26 @@ async fn revoke(
     Ok(!tokens.is_empty())
 }
 
-/// That metadata alone do not lead a refresh token to another host than the one that gives tokens.
-fn elsewhere(to: &Uri, token_endpoint: &Uri) -> RefreshError {
+/// Where refresh tokens are given back, if that can be done. Metadata alone lead none to another host than the issuer's and
+/// the one that gives tokens.
+///
+/// # Errors
+/// [`Code::RevocationFailed`] where they name another.
+pub fn revocation_endpoint<'a>(params: &Params, known: &'a Known) -> Result<Option<&'a Uri>, RefreshError> {
+    let Some(to) = &known.metadata.endpoints.revocation else { return Ok(None) };
+    let tokens_come_from = &known.prepared.endpoint;
+    let issuer = params.server.identity().parse().ok();
+    let hosts = [Some(tokens_come_from), issuer.as_ref()].map(|url| url.map(net::authority));
+    if params.sign_in.revocation_endpoint.is_some() || hosts.contains(&Some(net::authority(to))) {
+        return Ok(Some(to));
+    }
     let sentence = format!(
         "The metadata name {} as the revocation endpoint, on another host than the token endpoint, {}. Nothing was sent. If \
          that is right, name it as `revocation_endpoint`.",
         wire::printable(&to.to_string()),
-        wire::printable(&token_endpoint.to_string())
+        wire::printable(&tokens_come_from.to_string())
     );
-    RefreshError::new(Class::Misconfigured, Code::RevocationFailed, sentence)
+    Err(RefreshError::new(Class::Misconfigured, Code::RevocationFailed, sentence))
 }
 
 fn nobody_signs_in() -> RefreshError {

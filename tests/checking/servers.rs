@@ -33,6 +33,21 @@ async fn a_token_endpoint_on_another_host_than_before_is_told_and_shown_nothing(
     let found = setup.fails(78, "token_endpoint_moved", &another.token_endpoint()).await;
     found.tells("not_tried", "client", "token_endpoint_moved");
     assert!(another.requests().is_empty());
+
+    // The record is not what a start would go on with any more.
+    setup.home.write("seed", &another.seed("app"));
+    let found = setup.checked().await;
+    assert!(!found.text().contains("token_endpoint_moved"), "{}", found.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revocation_endpoint_on_another_host_is_told_and_shown_nothing() {
+    let setup = Setup::of(strict());
+    let another = AuthorizationServer::strict().client(Client::public("app")).start();
+    let elsewhere = format!("{}/revoke", another.issuer());
+    setup.server.names("revocation_endpoint", &elsewhere);
+    setup.checked().await.tells("warning", "revocation_failed", &elsewhere);
+    assert!(another.requests().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

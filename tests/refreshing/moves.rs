@@ -189,6 +189,33 @@ async fn metadata_that_cannot_be_read_again_hold_no_refresh_up() {
     }
 }
 
+/// What was read and was not good yet is gone by as well, where there is nothing better.
+#[tokio::test]
+async fn a_server_that_has_given_nothing_yet_is_asked_by_what_was_read_of_it() {
+    let server = AuthorizationServer::strict().client(client()).start();
+    let mut bench = Bench::of(&server, "app");
+    bench.secret(Some("wrong"));
+    let bench = bench.start().await;
+    bench.is(State::Misconfigured).await;
+    server.fault_discovery(Fault::Unavailable(None));
+    bench.replace("secret", "right");
+    bench.refresh();
+    bench.is(State::Active).await;
+}
+
+/// A new seed is another server's business than the metadata that were read before it came.
+#[tokio::test]
+async fn a_new_seed_is_presented_by_metadata_that_are_read_for_it() {
+    let (first, second, bench) = two_servers().await;
+    first.names("token_endpoint", &second.token_endpoint());
+    bench.replace("seed", &second.seed("app"));
+    assert!(bench.handle.tell(Command::Look));
+    is_asked(&second).await;
+    let status = bench.generation(2).await;
+    assert_eq!(status.totals.attempts.keys().filter(|(_, outcome)| *outcome != "success").count(), 0);
+    assert_eq!(first.redeems().len(), 1);
+}
+
 /// Another host's metadata that were refused are not what is gone by when they cannot be read any more.
 #[tokio::test]
 async fn those_that_are_gone_by_then_are_the_ones_that_were_good() {

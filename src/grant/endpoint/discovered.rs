@@ -12,6 +12,8 @@ pub(super) struct Discovered(Mutex<Kept>);
 struct Kept {
     /// As they were last read.
     current: Option<Metadata>,
+    /// The same, once they are to be read again.
+    outdated: Option<Metadata>,
     /// Those by which a token request was last answered with success.
     good: Option<Metadata>,
 }
@@ -29,7 +31,8 @@ impl Discovered {
 
     /// Has them read again.
     pub(super) fn forget(&self) {
-        self.kept().current = None;
+        let mut kept = self.kept();
+        kept.outdated = kept.current.take().or(kept.outdated.take());
     }
 
     /// A token request that went by them was answered with success.
@@ -40,11 +43,18 @@ impl Discovered {
         }
     }
 
-    /// They cannot be read again: goes by those that were good, if any were, until they are to be read again (R73).
+    /// They cannot be read again: goes by those that were good, or else were read last, until they are to be read again
+    /// (R73).
     pub(super) fn fall_back(&self) -> Option<Metadata> {
         let mut kept = self.kept();
-        kept.current = kept.good.clone();
+        kept.current = kept.good.clone().or(kept.outdated.clone());
         kept.current.clone()
+    }
+
+    /// Whether there are any to fall back on.
+    pub(super) fn can_fall_back(&self) -> bool {
+        let kept = self.kept();
+        kept.good.is_some() || kept.outdated.is_some()
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {

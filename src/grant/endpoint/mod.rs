@@ -23,7 +23,7 @@ use super::client_auth::Proof;
 use super::error::{Class, Code, RefreshError};
 use super::wire::{self, Answer, Metadata, Told};
 use super::{Dpop, Params, Server};
-use crate::clock::{Clock, Stopwatch};
+use crate::clock::{self, Clock, Stopwatch};
 use crate::dpop::{ProofKey, Rapport, Refusal};
 use crate::secret::{ClientSecret, Fingerprint, RefreshToken};
 use crate::tls::Tls;
@@ -48,8 +48,8 @@ pub trait TokenEndpoint: Send + Sync {
         key: Option<&'a ProofKey>,
     ) -> Pending<'a, Redeemed>;
 
-    /// Forgets what was found out, because it led to a verdict that a person has to act on.
-    fn forget(&self) {}
+    /// Has what was found out of the server found out again, because it may have changed.
+    fn forget(&self);
 }
 
 /// Where and as whom to ask.
@@ -126,7 +126,18 @@ impl HttpEndpoint {
         if let Some(kept) = self.discovered.current() {
             return Ok((kept, Source::Kept));
         }
-        match self.discover(issuer).await {
+        let discovered = async {
+            if !self.discovered.can_fall_back() {
+                return self.discover(issuer).await;
+            }
+            let read = tokio::time::timeout_at(clock::in_(ANEW), self.discover(issuer));
+            read.await.unwrap_or_else(|_elapsed| {
+                let sentence =
+                    format!("The metadata of {issuer} cannot be read again: no answer within {ANEW:?}.");
+                Err(RefreshError::new(Class::NotSent, Code::DiscoveryFailed, sentence))
+            })
+        };
+        match discovered.await {
             Ok(found) => {
                 self.discovered.learn(&found);
                 Ok((found, Source::Metadata))
@@ -323,6 +334,10 @@ fn discovery_refused(issuer: &str, answer: &Answer) -> RefreshError {
     )
     .answered(status)
 }
+
+/// How long metadata that are known are waited for when they are read again: the refresh that waits with them is to come
+/// within 5 s of the server's recovery (DESIGN §4).
+const ANEW: Duration = Duration::from_secs(3);
 
 /// The longest answer that is read (R27).
 pub(crate) const LARGEST_ANSWER: usize = 1024 * 1024;

@@ -104,6 +104,8 @@ pub struct Refresher {
     parked_on: Option<Inputs>,
     /// What the last attempt was made with.
     used: Used,
+    /// The line of the last attempt: the metadata that it knows of are not older than that.
+    metadata_read_for: String,
     /// Why the configured seed cannot be read, if it cannot.
     unread_seed: Option<String>,
     /// The refresh token that was presented without a verdict, so that a refusal of it means a lost rotation.
@@ -181,6 +183,7 @@ impl Refresher {
             resting: None,
             parked_on: None,
             used: Used::default(),
+            metadata_read_for: String::new(),
             unread_seed: None,
             in_doubt: None,
             bucket: Bucket::new(),

@@ -36,12 +36,17 @@ impl Refresher {
     }
 
     async fn refresh(&mut self) -> Result<Done, RefreshError> {
-        loop {
-            if let Some(done) = self.refresh_by_what_is_known().await? {
-                return Ok(done);
-            }
-            self.endpoint.forget();
+        let cause = self.cause;
+        if let Some(done) = self.refresh_by_what_is_known().await? {
+            return Ok(done);
         }
+        self.endpoint.forget();
+        self.cause = cause;
+        let unread = || {
+            let sentence = "The metadata of the authorization server are to be read again.";
+            RefreshError::new(Class::NotSent, Code::DiscoveryFailed, sentence)
+        };
+        self.refresh_by_what_is_known().await?.ok_or_else(unread)
     }
 
     /// A refresh; none where what is kept of the metadata has to be read again first.
@@ -62,15 +67,21 @@ impl Refresher {
         let record = self.line(&mut txn, seed.as_ref()).await?;
         self.desk.grant_ends(record.grant_end);
         let key = self.proof_key(&record)?;
-        if self.take_up(&record) && !self.due.has_come(self.clock.now()) {
-            self.desk.adopted(&record);
-            return Ok(Some(Done::Adopted));
+        if self.take_up(&record) {
+            if !self.due.has_come(self.clock.now()) {
+                self.desk.adopted(&record);
+                return Ok(Some(Done::Adopted));
+            }
+            self.publisher.heed_doubts(self.doubts_heeded_from());
         }
-        match lineage::still_at(&record, &prepared) {
-            // They may be older than a sign-in somewhere else.
-            Err(_moved) if matches!(prepared.source, Source::Kept) => return Ok(None),
-            at => at?,
+        // Nothing says yet where tokens of a new line come from: metadata that were read for an earlier one may be older.
+        let is_new = record.token_endpoint.is_none() && self.metadata_read_for != record.lineage;
+        let at = lineage::still_at(&record, &prepared);
+        self.metadata_read_for.clone_from(&record.lineage);
+        if matches!(prepared.source, Source::Kept) && (is_new || at.is_err()) {
+            return Ok(None);
         }
+        at?;
         self.intend(&mut txn, &record).await?;
         let asked = self.clock.now();
         match self.endpoint.redeem(&prepared, self.presents(&record), key.as_deref()).await {

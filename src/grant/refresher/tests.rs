@@ -9,7 +9,7 @@ mod suspicion;
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use http::{HeaderMap, StatusCode};
 use tokio::sync::Notify;
@@ -46,11 +46,14 @@ enum Step {
 struct Script {
     steps: Mutex<VecDeque<Step>>,
     presented: Mutex<Vec<Option<String>>>,
+    /// How often what is known of the server was to be found out again.
+    forgotten: AtomicUsize,
 }
 
 impl Script {
     fn of(steps: impl IntoIterator<Item = Step>) -> Arc<Self> {
-        Arc::new(Self { steps: Mutex::new(steps.into_iter().collect()), presented: Mutex::default() })
+        let steps = Mutex::new(steps.into_iter().collect());
+        Arc::new(Self { steps, presented: Mutex::default(), forgotten: AtomicUsize::default() })
     }
 
     fn then(&self, steps: impl IntoIterator<Item = Step>) {
@@ -67,6 +70,10 @@ impl Script {
 }
 
 impl TokenEndpoint for Script {
+    fn forget(&self) {
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
+    }
+
     fn prepare(&self) -> Pending<'_, Result<Prepared, RefreshError>> {
         Box::pin(async { Ok(prepared()) })
     }

@@ -133,6 +133,10 @@ struct Counted {
 }
 
 impl TokenEndpoint for Counted {
+    fn forget(&self) {
+        self.inner.forget();
+    }
+
     fn prepare(&self) -> Pending<'_, Result<Prepared, RefreshError>> {
         if self.has_begun.swap(true, Ordering::SeqCst) {
             return Box::pin(std::future::pending());

@@ -24,6 +24,23 @@ impl Bench {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_known_of_a_server_that_cannot_be_reached_is_found_out_again_now_and_then() {
+    let bench = Bench::new([Step::NotSent]);
+    let forgotten = |bench: &Bench| bench.script.forgotten.load(Ordering::SeqCst);
+    for (redeems, times) in [(9, 0), (10, 1), (19, 1), (20, 2)] {
+        bench.until("attempts", |bench| bench.script.redeems() == redeems).await;
+        bench.until("their end", |bench| bench.handle.board.look().attempts() == redeems as u64).await;
+        assert_eq!(forgotten(&bench), times, "after {redeems}");
+    }
+    let bench = Bench::new([GOOD, REFUSED]);
+    bench.has_token().await;
+    assert_eq!(forgotten(&bench), 0);
+    bench.handle.tell(Command::Refresh);
+    bench.is(State::SignInRequired).await;
+    assert_eq!(forgotten(&bench), 1, "a verdict");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_seed_is_noticed_while_the_upstream_doubts_without_end() {
     let bench = Bench::new([ROTATED]);
     bench.has_token().await;

@@ -161,6 +161,8 @@ async fn a_doubt_asks_for_nothing_while_a_refusal_stands_whatever_befell_its_pro
 struct Unprepared(AtomicU32);
 
 impl TokenEndpoint for Unprepared {
+    fn forget(&self) {}
+
     fn prepare(&self) -> Pending<'_, Result<Prepared, RefreshError>> {
         self.0.fetch_add(1, Ordering::SeqCst);
         Box::pin(async {
