@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import queue
+import random
 import shutil
 import signal
 import socket
@@ -189,11 +190,24 @@ def chromium():
     return path
 
 
+# Systems give none of these to who asks for any port (Linux: from 32768 on, others: from 49152 on), so that none is taken
+# between its being found free and its use.
+FIXED_PORTS = range(20000, 30000)
+given_out = set()
+
+
 def free_port():
     """One that nobody listens on now, for those who have to know it beforehand."""
-    with socket.socket() as asking:
-        asking.bind(("127.0.0.1", 0))
-        return asking.getsockname()[1]
+    while True:
+        port = random.choice(FIXED_PORTS)
+        with socket.socket() as asking:
+            try:
+                asking.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in given_out:
+            given_out.add(port)
+            return port
 
 
 def basic(name, secret):
