@@ -25,9 +25,17 @@ const RUNS_ON: &str = ", and cannot be ended: it runs on";
 pub const TOLD: [(&str, &str, &str); 6] = [
     ("BEARERD_GRANT", "grant", "The grant's name."),
     ("BEARERD_STATE", "state", "The word that its state has now."),
-    ("BEARERD_PREVIOUS_STATE", "previous_state", "The last word that was told; at first `starting`."),
+    (
+        "BEARERD_PREVIOUS_STATE",
+        "previous_state",
+        "The last word that was told, or the one at the reload that brought a first command; at first `starting`.",
+    ),
     ("BEARERD_CODE", "code", "What is wrong, as `bearerd explain` knows it; empty when nothing is."),
-    ("BEARERD_SENTENCE", "sentence", "The same in one sentence that says what to do."),
+    (
+        "BEARERD_SENTENCE",
+        "sentence",
+        "The same in one sentence that says what to do. It may quote the server: give it to no `echo` and no `eval`.",
+    ),
     (
         "BEARERD_STATUS_PAGE",
         "status_page",
@@ -205,13 +213,14 @@ mod tests {
     #[test]
     fn one_that_has_left_its_group_is_ended_all_the_same() {
         // It never had a group of its own, so that there is none with its number.
-        let child = Command::new("sleep").arg("600").spawn().unwrap();
+        let child =
+            Command::new("sleep").arg("600").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         assert!(end(child, Duration::from_secs(20), kill));
     }
 
     #[test]
     fn one_that_cannot_be_ended_is_given_up_and_waited_for_elsewhere() {
-        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let (pid, stdin) = (Pid::from_child(&child), child.stdin.take());
         assert!(!end(child, Duration::ZERO, |_| ()), "nothing was done about it");
         assert_eq!(test_kill_process(pid), Ok(()));
