@@ -59,9 +59,10 @@ impl Key {
         self.section.is_empty() && carriage().any(|key| key.name == self.name)
     }
 
-    /// Whether its values are anybody's, and may be secrets: a gateway's key can stand nowhere else.
+    /// Whether its values are anybody's, and may be secrets: a gateway's key can stand nowhere else, and a command's
+    /// arguments may have a webhook's address among them.
     pub(super) fn may_hold_secrets(&self) -> bool {
-        ["oauth.extra", "oauth.extra_headers"].contains(&self.path().as_str())
+        ["oauth.extra", "oauth.extra_headers", "hooks.state_changed"].contains(&self.path().as_str())
     }
 
     /// Whether its value is a secret.

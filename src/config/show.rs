@@ -125,15 +125,31 @@ impl Sheet<'_> {
             Form::Plain(_) | Form::Text(_) if key.is_path => {
                 quoted(&self.absolute(item.text().unwrap_or_default(), &item.place))
             }
-            Form::Plain(text) => toml(&as_in_a_file(key, item, text)),
+            Form::Plain(text) => self.plainly(key, &as_in_a_file(key, item, text)),
             Form::List(items) if key.is_secret() => {
                 let all: Vec<String> = items.iter().map(|item| self.reference(item)).collect();
                 format!("[{}]", all.join(", "))
             }
             Form::Table(_) if key.is_secret() => self.reference(item),
-            Form::Table(entries) if key.may_hold_secrets() && !self.all => {
+            form => self.plainly(key, form),
+        }
+    }
+
+    /// What is no reference, as it is, but for what may be a secret: the names of a table and the program of a command are
+    /// shown, and not what stands behind them.
+    fn plainly(&self, key: &Key, form: &Form) -> String {
+        if self.all || !key.may_hold_secrets() {
+            return toml(form);
+        }
+        match form {
+            Form::Table(entries) => {
                 let entry = |(name, _): &(super::value::Name, Item)| format!("{} = \"…\"", bare(&name.text));
                 format!("{{ {} }}", entries.iter().map(entry).collect::<Vec<_>>().join(", "))
+            }
+            Form::List(words) => {
+                let program = words.first().map(|word| toml(&word.form));
+                let arguments = (words.len() > 1).then(|| "\"…\"".to_owned());
+                format!("[{}]", program.into_iter().chain(arguments).collect::<Vec<_>>().join(", "))
             }
             form => toml(form),
         }

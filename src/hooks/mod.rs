@@ -23,7 +23,7 @@ use crate::token::GrantName;
 codes! {
     /// Why nobody was told.
     {
-        /// A command could not be started, failed, or took too long.
+        /// A command could not be started, failed, took too long, or was cut off by the end.
         HookFailed = "hook_failed";
     }
 }
@@ -33,6 +33,10 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// What a command that runs has left when the program ends.
 const LAST: Duration = Duration::from_secs(1);
+
+/// How long its end is then waited for: it comes at once, but on a machine that stands still, and for a command that cannot
+/// be ended or that the system is still about to start.
+const ENDING: Duration = Duration::from_secs(5);
 
 /// What `[hooks]` says, resolved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -101,6 +105,8 @@ async fn follow(mut scenes: watch::Receiver<Arc<Scene>>, clock: Clock, stopped: 
     let mut scene = Arc::clone(&scenes.borrow_and_update());
     loop {
         tokio::select! {
+            // The end comes first: nothing is started after it.
+            biased;
             () = is_true(stopped.clone()) => return,
             Ok(()) = scenes.changed() => {
                 if scene.params.state_changed.is_none() {
@@ -138,31 +144,11 @@ fn telling(
     }
 }
 
-/// Runs the command on a thread of its own, and says how it went.
+/// Runs the command, and says how it went.
 async fn tell(command: Vec<String>, telling: Telling, stopped: watch::Receiver<bool>) {
     let program = command.first().cloned().unwrap_or_default();
     let (grant, state) = (telling.grant.clone(), telling.state);
-    let called_off = Arc::new(AtomicBool::new(false));
-    let is_called_off = Arc::clone(&called_off);
-    let (ends, mut ended) = oneshot::channel();
-    std::thread::spawn(move || {
-        let outcome = run::run(&command, &telling, WITHIN, || is_called_off.load(Ordering::Relaxed));
-        // Nobody listens when the program has not waited for it.
-        let _ = ends.send(outcome);
-    });
-    let last = async {
-        is_true(stopped).await;
-        tokio::time::sleep(LAST).await;
-    };
-    let outcome = tokio::select! {
-        outcome = &mut ended => outcome.ok(),
-        () = last => {
-            called_off.store(true, Ordering::Relaxed);
-            // It is ended at once, but for one that the system is still about to start.
-            tokio::time::timeout(LAST, ended).await.ok().and_then(Result::ok)
-        }
-    };
-    match outcome.unwrap_or_else(|| Err("is left alone, because bearerd ends".to_owned())) {
+    match outcome(command, telling, stopped).await {
         Ok(()) => {
             tracing::info!(event = "hook_ran", %grant, %state, "`{program}` was told that grant {grant} is {state}");
         }
@@ -171,6 +157,36 @@ async fn tell(command: Vec<String>, telling: Telling, stopped: watch::Receiver<b
             tracing::warn!(event = "hook_failed", %grant, %state, code, "`{program}`, to be told that grant {grant} is {state}, {why}");
         }
     }
+}
+
+/// Runs the command on a thread of its own; what became of it, to follow its name, where it did not end well.
+async fn outcome(
+    command: Vec<String>,
+    telling: Telling,
+    stopped: watch::Receiver<bool>,
+) -> Result<(), String> {
+    let called_off = Arc::new(AtomicBool::new(false));
+    let is_called_off = Arc::clone(&called_off);
+    let (ends, mut ended) = oneshot::channel();
+    run::beside(move || {
+        let outcome = run::run(&command, &telling, WITHIN, || is_called_off.load(Ordering::Relaxed));
+        // Nobody listens when the program has not waited for it.
+        let _ = ends.send(outcome);
+    })
+    .map_err(|error| format!("cannot be started: {error}"))?;
+    let last = async {
+        is_true(stopped).await;
+        tokio::time::sleep(LAST).await;
+    };
+    let outcome = tokio::select! {
+        outcome = &mut ended => outcome,
+        () = last => {
+            called_off.store(true, Ordering::Relaxed);
+            let ended = tokio::time::timeout(ENDING, ended).await;
+            ended.map_err(|_elapsed| "is left alone, because bearerd ends".to_owned())?
+        }
+    };
+    outcome.unwrap_or_else(|_gone| Err("is out of sight: the thread that ran it has failed".to_owned()))
 }
 
 /// Returns when it is true, or can never be.
@@ -277,7 +293,24 @@ mod tests {
         stage.comes_to(0, State::Active, None);
         assert_eq!(stage.told(1).await, ["a starting active"]);
         stage.hooks.stop();
-        tokio::time::timeout(Duration::from_secs(30), stage.hooks.stopped()).await.unwrap();
+        // Well before it would be ended for taking too long.
+        tokio::time::timeout(Duration::from_secs(10), stage.hooks.stopped()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn none_is_started_after_the_end_whatever_else_is_there_to_be_looked_at() {
+        // Often, for what is ready at once might be taken by lot.
+        for _ in 0..16 {
+            let stage = Stage::of(":");
+            tokio::task::yield_now().await;
+            stage.comes_to(0, State::Active, None);
+            let whole = Arc::clone(&stage.hooks.scene.borrow());
+            stage.hooks.go_on(Scene::clone(&whole));
+            stage.hooks.stop();
+            let told = stage.path("told");
+            stage.hooks.stopped().await;
+            assert!(!told.exists());
+        }
     }
 
     #[tokio::test]

@@ -1,8 +1,8 @@
 //! One run of a hook's command: what it is told, and its end.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -15,13 +15,27 @@ use crate::token::GrantName;
 /// How long a command may take: to reach a mail server, or a desktop that is busy.
 pub(super) const WITHIN: Duration = Duration::from_secs(30);
 
+/// How long one that was ended is waited for: one that became another user may not be ended, and one may wait for a disk.
+const GOING: Duration = Duration::from_secs(1);
+
+/// What is said of one that cannot be ended.
+const RUNS_ON: &str = ", and cannot be ended: it runs on";
+
 /// What a command is told: the environment variable, the member of the JSON object on its standard input, and the meaning.
 pub const TOLD: [(&str, &str, &str); 6] = [
     ("BEARERD_GRANT", "grant", "The grant's name."),
     ("BEARERD_STATE", "state", "The word that its state has now."),
-    ("BEARERD_PREVIOUS_STATE", "previous_state", "The last word that was told; at first `starting`."),
+    (
+        "BEARERD_PREVIOUS_STATE",
+        "previous_state",
+        "The last word that was told, or the one at the reload that brought a first command; at first `starting`.",
+    ),
     ("BEARERD_CODE", "code", "What is wrong, as `bearerd explain` knows it; empty when nothing is."),
-    ("BEARERD_SENTENCE", "sentence", "The same in one sentence that says what to do."),
+    (
+        "BEARERD_SENTENCE",
+        "sentence",
+        "The same in one sentence that says what to do. It may quote the server: give it to no `echo` and no `eval`.",
+    ),
     (
         "BEARERD_STATUS_PAGE",
         "status_page",
@@ -79,29 +93,60 @@ pub(super) fn run(
     command.envs(TOLD.iter().map(|(variable, ..)| *variable).zip(telling.values()));
     command.process_group(0);
     let mut child = command.spawn().map_err(|error| format!("cannot be started: {error}"))?;
-    let (stdin, json) = (child.stdin.take(), telling.json());
+    let why = match see_through(&mut child, telling.json(), within, &called_off) {
+        Ok(status) if status.success() => return Ok(()),
+        Ok(status) => return Err(format!("failed ({status})")),
+        Err(why) => why,
+    };
+    Err(if end(child, GOING, kill) { why } else { why + RUNS_ON })
+}
+
+/// Gives a child its standard input, and waits for its end.
+///
+/// # Errors
+/// Why it is to be ended.
+fn see_through(
+    child: &mut Child,
+    json: String,
+    within: Duration,
+    called_off: impl Fn() -> bool,
+) -> Result<ExitStatus, String> {
+    let write = move |mut stdin: ChildStdin| stdin.write_all(json.as_bytes());
+    let stdin = child.stdin.take();
     // Beside it: one that reads nothing is not waited for here.
-    std::thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(json.as_bytes())));
-    let status = child::ended(&mut child, within, &called_off)
-        .map_err(|error| format!("cannot be waited for: {error}"))?;
-    match status {
-        Some(status) if status.success() => Ok(()),
-        Some(status) => Err(format!("failed ({status})")),
-        None => {
-            end(&mut child);
-            Err(if called_off() {
-                "was ended, because bearerd ends".to_owned()
-            } else {
-                format!("did not end within {} s", within.as_secs())
-            })
-        }
+    beside(move || stdin.map(write)).map_err(|error| format!("cannot be started: {error}"))?;
+    match child::ended(child, within, &called_off) {
+        Ok(Some(status)) => Ok(status),
+        Ok(None) if called_off() => Err("did not end before bearerd ends".to_owned()),
+        Ok(None) => Err(format!("did not end within {} s", within.as_secs())),
+        Err(error) => Err(format!("cannot be waited for: {error}")),
     }
 }
 
-/// Ends a child and its group, which nobody has waited for yet: no other process can have the group's number.
-fn end(child: &mut Child) {
-    let _already_gone = kill_process_group(Pid::from_child(child), Signal::KILL);
-    let _status = child.wait();
+/// Does something on a thread of its own, which is not waited for.
+///
+/// # Errors
+/// When the system has no thread to give; what there was to do is dropped.
+pub(super) fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new().name("hook".to_owned()).spawn(work).map(drop)
+}
+
+/// Whether a child is gone within this span, after this has been done about it. One that is not is waited for elsewhere.
+fn end(mut child: Child, going: Duration, kill: impl Fn(&mut Child)) -> bool {
+    kill(&mut child);
+    let is_gone = matches!(child::ended(&mut child, going, || false), Ok(Some(_)));
+    if !is_gone {
+        // Where there is no thread to be had, it stays as a defunct process until bearerd ends.
+        let _is_waited_for = beside(move || child.wait());
+    }
+    is_gone
+}
+
+/// Kills a child and its group. Nobody has waited for it yet: no other process can have its number, or the group's.
+fn kill(child: &mut Child) {
+    let _gone_or_not_ours = kill_process_group(Pid::from_child(child), Signal::KILL);
+    // It may have left its group.
+    let _gone_or_not_ours = child.kill();
 }
 
 #[cfg(test)]
@@ -109,6 +154,8 @@ mod tests {
     use std::io::Read as _;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::{Arc, mpsc};
+
+    use rustix::process::test_kill_process;
 
     use super::*;
 
@@ -164,6 +211,27 @@ mod tests {
     }
 
     #[test]
+    fn one_that_has_left_its_group_is_ended_all_the_same() {
+        // It never had a group of its own, so that there is none with its number.
+        let child =
+            Command::new("sleep").arg("600").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        assert!(end(child, Duration::from_secs(20), kill));
+    }
+
+    #[test]
+    fn one_that_cannot_be_ended_is_given_up_and_waited_for_elsewhere() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let (pid, stdin) = (Pid::from_child(&child), child.stdin.take());
+        assert!(!end(child, Duration::ZERO, |_| ()), "nothing was done about it");
+        assert_eq!(test_kill_process(pid), Ok(()));
+        drop(stdin);
+        // A defunct process still has its number.
+        while test_kill_process(pid).is_ok() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    #[test]
     fn one_that_is_called_off_is_ended_with_what_it_has_started() {
         let folder = tempfile::tempdir().unwrap();
         let fifo = folder.path().join("fifo");
@@ -180,7 +248,7 @@ mod tests {
             tell.send(reader.read(&mut [0]).unwrap()).unwrap();
         });
         let why = run(&words, &telling(), WITHIN, || has_begun.load(Ordering::Relaxed)).unwrap_err();
-        assert_eq!(why, "was ended, because bearerd ends");
+        assert_eq!(why, "did not end before bearerd ends");
         assert_eq!(told.recv_timeout(Duration::from_secs(20)), Ok(0));
     }
 }

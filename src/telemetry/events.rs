@@ -22,7 +22,7 @@ pub const EVENTS: &[Event] = &[
     event("hook_ran", "The command of `[hooks]` was told of a state, and ended well."),
     event(
         "hook_failed",
-        "The command of `[hooks]` could not be started, failed, or took too long; it is not run again.",
+        "The command of `[hooks]` could not be started, failed, took too long, or was cut off by the end; it is not run again.",
     ),
     event(
         "store_write_failed",

@@ -86,15 +86,22 @@ fn what_environment_and_flags_say_is_shown_as_a_file_would_say_it() {
 fn what_may_be_a_secret_is_shown_only_where_that_is_asked_for() {
     let home = Home::new();
     home.configure(
-        "upstream = \"https://h\"\n[oauth]\nissuer = \"https://i\"\nclient_id = \"c\"\nextra = { password = \"canary\" }\n[oauth.extra_headers]\nx-api-key = \"canary\"\n",
+        "upstream = \"https://h\"\n[oauth]\nissuer = \"https://i\"\nclient_id = \"c\"\nextra = { password = \"canary\" }\n[oauth.extra_headers]\nx-api-key = \"canary\"\n[hooks]\nstate_changed = [\"curl\", \"-d\", \"https://canary\"]\n",
     );
     let shown = |arguments: &[&str]| told(home.bearerd().args(["config", "show"]).args(arguments)).1;
     for arguments in [&[][..], &["--origin"]] {
         let out = shown(arguments);
         assert!(!out.contains("canary") && out.contains("extra = { password = \"…\" }"), "{out}");
         assert!(out.contains("extra_headers = { x-api-key = \"…\" }"), "{out}");
+        assert!(out.contains("state_changed = [\"curl\", \"…\"]"), "{out}");
     }
-    assert_eq!(shown(&["--all"]).matches("canary").count(), 2);
+    assert_eq!(shown(&["--all"]).matches("canary").count(), 3);
+    let said = |command: &str| {
+        let mut bearerd = home.bearerd();
+        told(bearerd.env("BEARERD_HOOKS_STATE_CHANGED", command).args(["config", "show"])).1
+    };
+    assert!(said("curl, canary, canary").contains("state_changed = [\"curl\", \"…\"]\n"));
+    assert!(said("curl").contains("state_changed = [\"curl\"]\n"), "there is nothing behind it");
 }
 
 #[test]

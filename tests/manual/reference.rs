@@ -103,11 +103,16 @@ fn hooks() -> String {
     }
     section.push_str(
         "\nIt is run at the first word after `starting`, and at each other word from then on; `starting` itself is not told. \
-         Of each grant it is told once in 30 s at most: what happens meanwhile is told after that as one change, and not at \
-         all if the word is the same again. One command runs at a time, for 30 s at most; then it is ended with its process \
-         group. When bearerd is asked to end, no more are started, and one that runs has 1 s left. Requests, refreshes, \
-         reloads and the end never wait for it longer than that. A command that fails is a line `hook_failed`, and is not run \
-         again for that change. A reload takes up another command, and tells it of what changes from then on.\n",
+         It is looked every half second, and not while a command runs: a word that is shorter is not told. Of each grant it \
+         is told once in 30 s at most: what happens meanwhile is told after that as one change, and not at all if the word is \
+         the same again. One command runs at a time, for 30 s at most; then it is ended with its process group, and not what \
+         has left that. One that cannot be ended, as after `sudo -u`, is told of and runs on. When bearerd is asked to end, no \
+         more are started, and one that runs has 1 s left, and is then ended; if that does not come about, the end waits 5 s \
+         more, and leaves it alone. Requests, refreshes and reloads never wait for it. A command that fails or was ended is a \
+         line `hook_failed`, and is not run again for that change. A reload takes up another command: one in the place of \
+         another is told what was held back as well, and a first one what changes from then on.\n\n\
+         In a container bearerd may be process 1, which reaps no children but its own: run it with `--init` (`tini`) if a \
+         command leaves others behind.\n",
     );
     section
 }

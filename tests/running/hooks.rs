@@ -126,6 +126,6 @@ async fn a_hook_that_hangs_holds_up_neither_requests_nor_a_reload_nor_the_end() 
     bearerd.signal(Signal::TERM);
     assert_eq!(bearerd.wait().await.code(), Some(0));
     let line = bearerd.wait_for_event("hook_failed").await;
-    assert!(line["message"].as_str().unwrap().ends_with("was ended, because bearerd ends"), "{line}");
+    assert!(line["message"].as_str().unwrap().ends_with("did not end before bearerd ends"), "{line}");
     assert!(bearerd.events("hook_ran").is_empty());
 }

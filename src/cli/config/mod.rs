@@ -28,7 +28,7 @@ struct Show {
     /// Say behind each value where it comes from
     #[arg(long)]
     origin: bool,
-    /// Show what stands in `extra` and `extra_headers` as well, which may be secrets
+    /// Show what stands in `extra` and `extra_headers` and the arguments of a hook as well, which may be secrets
     #[arg(long)]
     all: bool,
     #[command(flatten, next_help_heading = "As of `bearerd run`")]
