@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use self::news::{Change, News};
 pub use self::run::TOLD;
 use self::run::{Telling, WITHIN};
+use crate::child;
 use crate::clock::Clock;
 use crate::code::codes;
 use crate::grant::status::{Board, State, Status};
@@ -168,7 +169,7 @@ async fn outcome(
     let called_off = Arc::new(AtomicBool::new(false));
     let is_called_off = Arc::clone(&called_off);
     let (ends, mut ended) = oneshot::channel();
-    run::beside(move || {
+    child::beside(move || {
         let outcome = run::run(&command, &telling, WITHIN, || is_called_off.load(Ordering::Relaxed));
         // Nobody listens when the program has not waited for it.
         let _ = ends.send(outcome);

@@ -1,6 +1,6 @@
 //! One run of a hook's command: what it is told, and its end.
 
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -14,9 +14,6 @@ use crate::token::GrantName;
 
 /// How long a command may take: to reach a mail server, or a desktop that is busy.
 pub(super) const WITHIN: Duration = Duration::from_secs(30);
-
-/// How long one that was ended is waited for: one that became another user may not be ended, and one may wait for a disk.
-const GOING: Duration = Duration::from_secs(1);
 
 /// What is said of one that cannot be ended.
 const RUNS_ON: &str = ", and cannot be ended: it runs on";
@@ -98,7 +95,7 @@ pub(super) fn run(
         Ok(status) => return Err(format!("failed ({status})")),
         Err(why) => why,
     };
-    Err(if end(child, GOING, kill) { why } else { why + RUNS_ON })
+    Err(if child::end(child, child::GOING, kill) { why } else { why + RUNS_ON })
 }
 
 /// Gives a child its standard input, and waits for its end.
@@ -114,32 +111,13 @@ fn see_through(
     let write = move |mut stdin: ChildStdin| stdin.write_all(json.as_bytes());
     let stdin = child.stdin.take();
     // Beside it: one that reads nothing is not waited for here.
-    beside(move || stdin.map(write)).map_err(|error| format!("cannot be started: {error}"))?;
+    child::beside(move || stdin.map(write)).map_err(|error| format!("cannot be started: {error}"))?;
     match child::ended(child, within, &called_off) {
         Ok(Some(status)) => Ok(status),
         Ok(None) if called_off() => Err("did not end before bearerd ends".to_owned()),
         Ok(None) => Err(format!("did not end within {} s", within.as_secs())),
         Err(error) => Err(format!("cannot be waited for: {error}")),
     }
-}
-
-/// Does something on a thread of its own, which is not waited for.
-///
-/// # Errors
-/// When the system has no thread to give; what there was to do is dropped.
-pub(super) fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<()> {
-    std::thread::Builder::new().name("hook".to_owned()).spawn(work).map(drop)
-}
-
-/// Whether a child is gone within this span, after this has been done about it. One that is not is waited for elsewhere.
-fn end(mut child: Child, going: Duration, kill: impl Fn(&mut Child)) -> bool {
-    kill(&mut child);
-    let is_gone = matches!(child::ended(&mut child, going, || false), Ok(Some(_)));
-    if !is_gone {
-        // Where there is no thread to be had, it stays as a defunct process until bearerd ends.
-        let _is_waited_for = beside(move || child.wait());
-    }
-    is_gone
 }
 
 /// Kills a child and its group. Nobody has waited for it yet: no other process can have its number, or the group's.
@@ -215,14 +193,14 @@ mod tests {
         // It never had a group of its own, so that there is none with its number.
         let child =
             Command::new("sleep").arg("600").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        assert!(end(child, Duration::from_secs(20), kill));
+        assert!(child::end(child, Duration::from_secs(20), kill));
     }
 
     #[test]
     fn one_that_cannot_be_ended_is_given_up_and_waited_for_elsewhere() {
         let mut child = Command::new("cat").stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let (pid, stdin) = (Pid::from_child(&child), child.stdin.take());
-        assert!(!end(child, Duration::ZERO, |_| ()), "nothing was done about it");
+        assert!(!child::end(child, Duration::ZERO, |_| ()), "nothing was done about it");
         assert_eq!(test_kill_process(pid), Ok(()));
         drop(stdin);
         // A defunct process still has its number.

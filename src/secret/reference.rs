@@ -133,20 +133,24 @@ fn run(words: &[String]) -> Result<Vec<u8>, String> {
     let output = child.stdout.take();
     // Read beside it: one that writes more than a pipe holds would never end.
     let (tell, told) = mpsc::channel();
-    std::thread::spawn(move || {
+    let begun = child::beside(move || {
         use std::io::Read as _;
         let mut bytes = Vec::new();
         let read = output.map(|output| output.take(LARGEST + 1).read_to_end(&mut bytes));
         // Nobody listens when it took too long.
         let _ = tell.send(read.transpose().map(|_| bytes));
     });
-    let status = child::ended(&mut child, COMMAND, || false)
-        .map_err(|error| format!("cannot be waited for: {error}"))?;
-    let Some(status) = status else {
-        // Only what was started here is ended, and then it is waited for.
-        let _already_gone = child.kill();
-        let _status = child.wait();
-        return Err(format!("did not end within {} s", COMMAND.as_secs()));
+    let waited = begun.and_then(|()| child::ended(&mut child, COMMAND, || false));
+    let status = match waited {
+        Ok(Some(status)) => status,
+        unended => {
+            // Only what was started here is ended.
+            child::end(child, child::GOING, |child| drop(child.kill()));
+            return Err(match unended {
+                Err(error) => format!("cannot be waited for: {error}"),
+                Ok(_) => format!("did not end within {} s", COMMAND.as_secs()),
+            });
+        }
     };
     if !status.success() {
         return Err(format!("failed ({status})"));
