@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::clock::Stopwatch;
 
 /// How long one that was ended is waited for: one that became another user may not be ended, and one may wait for a disk.
-pub(crate) const GOING: Duration = Duration::from_secs(1);
+pub(crate) const GOING: Duration = Duration::from_secs(3);
 
 /// How often it is asked whether it has ended.
 const LOOK: Duration = Duration::from_millis(10);

@@ -153,7 +153,7 @@ pub fn revocation_endpoint<'a>(params: &Params, known: &'a Known) -> Result<Opti
         return Ok(Some(to));
     }
     let sentence = format!(
-        "The metadata name {} as the revocation endpoint, on another host than the token endpoint, {}. Nothing was sent. If \
+        "The metadata name {} as the revocation endpoint, on another host than the issuer and the token endpoint, {}. Nothing was sent. If \
          that is right, name it as `revocation_endpoint`.",
         wire::printable(&to.to_string()),
         wire::printable(&tokens_come_from.to_string())

@@ -57,7 +57,7 @@ pub const EVENTS: &[Event] = &[
     event("answer_odd", "The token endpoint's answer was used, though something about it was odd."),
     event(
         "metadata_unread",
-        "The server's metadata could not be read again; those by which it gave tokens are gone by.",
+        "The server's metadata could not be read again; those by which it gave tokens, or else those read last, are gone by.",
     ),
     event("scope_narrowed", "The server grants less than `scopes` asks for; the token is used all the same."),
     event("clock_set", "The clock was set by more than 5 s since it was last looked at."),

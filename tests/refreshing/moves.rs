@@ -216,6 +216,22 @@ async fn a_new_seed_is_presented_by_metadata_that_are_read_for_it() {
     assert_eq!(first.redeems().len(), 1);
 }
 
+/// What is known of the former server is nothing to go by for a new seed, not even where nothing else is to be had.
+#[tokio::test]
+async fn a_new_seed_waits_for_metadata_that_cannot_be_read() {
+    let (first, second, bench) = two_servers().await;
+    first.names("token_endpoint", &second.token_endpoint());
+    first.fault_discovery(Fault::Unavailable(None));
+    bench.replace("seed", &second.seed("app"));
+    assert!(bench.handle.tell(Command::Look));
+    let failed = bench.until("failures", |status| status.consecutive_failures >= 2).await;
+    assert_eq!(failed.problem.as_ref().unwrap().code, "discovery_failed");
+    first.heal();
+    is_asked(&second).await;
+    bench.generation(2).await;
+    assert_eq!((first.redeems().len(), second.redeems().len()), (1, 1));
+}
+
 /// Another host's metadata that were refused are not what is gone by when they cannot be read any more.
 #[tokio::test]
 async fn those_that_are_gone_by_then_are_the_ones_that_were_good() {

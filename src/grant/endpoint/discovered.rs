@@ -16,6 +16,8 @@ struct Kept {
     outdated: Option<Metadata>,
     /// Those by which a token request was last answered with success.
     good: Option<Metadata>,
+    /// They were not waited for long enough when they were last to be read again.
+    takes_long: bool,
 }
 
 impl Discovered {
@@ -26,13 +28,20 @@ impl Discovered {
 
     /// These were read.
     pub(super) fn learn(&self, found: &Metadata) {
-        self.kept().current = Some(found.clone());
+        let mut kept = self.kept();
+        kept.current = Some(found.clone());
+        kept.takes_long = false;
     }
 
     /// Has them read again.
     pub(super) fn forget(&self) {
         let mut kept = self.kept();
         kept.outdated = kept.current.take().or(kept.outdated.take());
+    }
+
+    /// Goes by none of them any more.
+    pub(super) fn disown(&self) {
+        *self.kept() = Kept::default();
     }
 
     /// A token request that went by them was answered with success.
@@ -51,10 +60,16 @@ impl Discovered {
         kept.current.clone()
     }
 
-    /// Whether there are any to fall back on.
-    pub(super) fn can_fall_back(&self) -> bool {
-        let kept = self.kept();
-        kept.good.is_some() || kept.outdated.is_some()
+    /// Whether they are not worth a long wait: there are others to fall back on, and they were given time the last time.
+    pub(super) fn is_hurried(&self) -> bool {
+        let mut kept = self.kept();
+        let can_fall_back = kept.good.is_some() || kept.outdated.is_some();
+        can_fall_back && !std::mem::take(&mut kept.takes_long)
+    }
+
+    /// They were not waited for to the end: the next time they are.
+    pub(super) fn takes_its_time(&self) {
+        self.kept().takes_long = true;
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {

@@ -50,6 +50,9 @@ pub trait TokenEndpoint: Send + Sync {
 
     /// Has what was found out of the server found out again, because it may have changed.
     fn forget(&self);
+
+    /// The same, and nothing that was found out before is gone by any more: it was for another line of refresh tokens.
+    fn disown(&self);
 }
 
 /// Where and as whom to ask.
@@ -76,7 +79,7 @@ pub enum Source {
     Metadata,
     /// The metadata, as they were read earlier.
     Kept,
-    /// The metadata by which tokens came earlier: for this reason they could not be read again.
+    /// The metadata by which tokens came earlier, or else were read last: for this reason they could not be read again.
     Instead(RefreshError),
 }
 
@@ -127,11 +130,12 @@ impl HttpEndpoint {
             return Ok((kept, Source::Kept));
         }
         let discovered = async {
-            if !self.discovered.can_fall_back() {
+            if !self.discovered.is_hurried() {
                 return self.discover(issuer).await;
             }
             let read = tokio::time::timeout_at(clock::in_(ANEW), self.discover(issuer));
             read.await.unwrap_or_else(|_elapsed| {
+                self.discovered.takes_its_time();
                 let sentence =
                     format!("The metadata of {issuer} cannot be read again: no answer within {ANEW:?}.");
                 Err(RefreshError::new(Class::NotSent, Code::DiscoveryFailed, sentence))
@@ -248,6 +252,10 @@ impl TokenEndpoint for HttpEndpoint {
         self.discovered.forget();
     }
 
+    fn disown(&self) {
+        self.discovered.disown();
+    }
+
     fn prepare(&self) -> Pending<'_, Result<Prepared, RefreshError>> {
         Box::pin(async {
             let params = self.params.clone();
@@ -335,8 +343,8 @@ fn discovery_refused(issuer: &str, answer: &Answer) -> RefreshError {
     .answered(status)
 }
 
-/// How long metadata that are known are waited for when they are read again: the refresh that waits with them is to come
-/// within 5 s of the server's recovery (DESIGN §4).
+/// How long metadata that are known are waited for when they are read again, and every other time if it takes them longer:
+/// the refresh that waits with them is to come within 5 s of the server's recovery (DESIGN §4).
 const ANEW: Duration = Duration::from_secs(3);
 
 /// The longest answer that is read (R27).

@@ -76,12 +76,16 @@ impl Refresher {
         }
         // Nothing says yet where tokens of a new line come from: metadata that were read for an earlier one may be older.
         let is_new = record.token_endpoint.is_none() && self.metadata_read_for != record.lineage;
-        let at = lineage::still_at(&record, &prepared);
         self.metadata_read_for.clone_from(&record.lineage);
-        if matches!(prepared.source, Source::Kept) && (is_new || at.is_err()) {
+        let is_read = !matches!(prepared.source, Source::Kept | Source::Instead(_));
+        if is_new && !is_read {
+            self.endpoint.disown();
             return Ok(None);
         }
-        at?;
+        match lineage::still_at(&record, &prepared) {
+            Err(_moved) if matches!(prepared.source, Source::Kept) => return Ok(None),
+            at => at?,
+        }
         self.intend(&mut txn, &record).await?;
         let asked = self.clock.now();
         match self.endpoint.redeem(&prepared, self.presents(&record), key.as_deref()).await {

@@ -74,6 +74,8 @@ impl TokenEndpoint for Script {
         self.forgotten.fetch_add(1, Ordering::SeqCst);
     }
 
+    fn disown(&self) {}
+
     fn prepare(&self) -> Pending<'_, Result<Prepared, RefreshError>> {
         Box::pin(async { Ok(prepared()) })
     }

@@ -137,6 +137,10 @@ impl TokenEndpoint for Counted {
         self.inner.forget();
     }
 
+    fn disown(&self) {
+        self.inner.disown();
+    }
+
     fn prepare(&self) -> Pending<'_, Result<Prepared, RefreshError>> {
         if self.has_begun.swap(true, Ordering::SeqCst) {
             return Box::pin(std::future::pending());

@@ -163,6 +163,8 @@ struct Unprepared(AtomicU32);
 impl TokenEndpoint for Unprepared {
     fn forget(&self) {}
 
+    fn disown(&self) {}
+
     fn prepare(&self) -> Pending<'_, Result<Prepared, RefreshError>> {
         self.0.fetch_add(1, Ordering::SeqCst);
         Box::pin(async {

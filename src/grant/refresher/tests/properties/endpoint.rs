@@ -27,6 +27,8 @@ impl Drop for InFlight<'_> {
 impl TokenEndpoint for Wire {
     fn forget(&self) {}
 
+    fn disown(&self) {}
+
     fn prepare(&self) -> Pending<'_, Result<Prepared, RefreshError>> {
         Box::pin(async { Ok(prepared()) })
     }
