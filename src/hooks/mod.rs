@@ -115,7 +115,8 @@ async fn follow(mut scenes: watch::Receiver<Arc<Scene>>, clock: Clock, stopped: 
                 }
                 scene = Arc::clone(&scenes.borrow_and_update());
             }
-            () = tokio::time::sleep(LOOK) => {}
+            // Nothing is looked at for nobody.
+            () = tokio::time::sleep(LOOK), if scene.params.state_changed.is_some() => {}
         }
         let Some(command) = scene.params.state_changed.clone() else { continue };
         let seen = scene.seen();
