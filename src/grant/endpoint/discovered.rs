@@ -12,8 +12,8 @@ pub(super) struct Discovered(Mutex<Kept>);
 struct Kept {
     /// As they were last read.
     current: Option<Metadata>,
-    /// The same, once they are to be read again.
-    outdated: Option<Metadata>,
+    /// Whether these are to be read again.
+    outdated: bool,
     /// Those by which a token request was last answered with success.
     good: Option<Metadata>,
     /// They were not waited for long enough when they were last to be read again.
@@ -23,20 +23,20 @@ struct Kept {
 impl Discovered {
     /// What is gone by, unless it is to be read again.
     pub(super) fn current(&self) -> Option<Metadata> {
-        self.kept().current.clone()
+        let kept = self.kept();
+        kept.current.clone().filter(|_| !kept.outdated)
     }
 
     /// These were read.
     pub(super) fn learn(&self, found: &Metadata) {
         let mut kept = self.kept();
         kept.current = Some(found.clone());
-        kept.takes_long = false;
+        (kept.outdated, kept.takes_long) = (false, false);
     }
 
     /// Has them read again.
     pub(super) fn forget(&self) {
-        let mut kept = self.kept();
-        kept.outdated = kept.current.take().or(kept.outdated.take());
+        self.kept().outdated = true;
     }
 
     /// Goes by none of them any more.
@@ -56,14 +56,15 @@ impl Discovered {
     /// (R73).
     pub(super) fn fall_back(&self) -> Option<Metadata> {
         let mut kept = self.kept();
-        kept.current = kept.good.clone().or(kept.outdated.clone());
+        kept.current = kept.good.clone().or(kept.current.take());
+        kept.outdated = false;
         kept.current.clone()
     }
 
     /// Whether they are not worth a long wait: there are others to fall back on, and they were given time the last time.
     pub(super) fn is_hurried(&self) -> bool {
         let mut kept = self.kept();
-        let can_fall_back = kept.good.is_some() || kept.outdated.is_some();
+        let can_fall_back = kept.good.is_some() || kept.current.is_some();
         can_fall_back && !std::mem::take(&mut kept.takes_long)
     }
 
