@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use super::bench::{Bench, Running};
 use crate::support::authorization_server::{AuthorizationServer, Client, Fault};
-use crate::support::in_time;
 
 fn client() -> Client {
     Client::confidential("app", "right")
@@ -40,36 +39,29 @@ async fn has_moved(bench: &Running, attempts: u64) -> std::sync::Arc<Status> {
     bench.until("the move", moved).await
 }
 
-/// The record, once all of the first answer is in it and nobody holds its lock.
-async fn at_rest(bench: &Running) -> Value {
-    let whole = async {
-        loop {
-            let record: Value = serde_json::from_slice(&std::fs::read(bench.record()).unwrap()).unwrap();
-            if record.get("access_token").is_some() {
-                return record;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    };
-    in_time("the first answer at rest", whole).await
+/// Has the first server's metadata name the second one's token endpoint, and be read.
+async fn moves(
+    first: &AuthorizationServer,
+    second: &AuthorizationServer,
+    bench: &Running,
+) -> std::sync::Arc<Status> {
+    first.names("token_endpoint", &second.token_endpoint());
+    read_again(first, bench).await;
+    bench.refresh();
+    has_moved(bench, 0).await
 }
 
-async fn is_asked(server: &AuthorizationServer) {
-    let asked = async {
-        while server.redeems().is_empty() {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    };
-    in_time("a request at the other host", asked).await;
+/// The record, once all of the first answer is in it and nobody holds its lock.
+async fn at_rest(bench: &Running) -> Value {
+    let read = || -> Value { serde_json::from_slice(&std::fs::read(bench.record()).unwrap()).unwrap() };
+    bench.until("the first answer at rest", |_| read().get("access_token").is_some()).await;
+    read()
 }
 
 #[tokio::test]
 async fn a_token_endpoint_on_another_host_is_shown_nothing_until_a_person_names_it() {
     let (first, second, bench) = two_servers().await;
-    first.names("token_endpoint", &second.token_endpoint());
-    read_again(&first, &bench).await;
-    bench.refresh();
-    let status = has_moved(&bench, 0).await;
+    let status = moves(&first, &second, &bench).await;
     assert_eq!(status.state, State::Misconfigured);
     let sentence = &status.problem.as_ref().unwrap().sentence;
     for named in [first.address().to_string(), second.token_endpoint()] {
@@ -93,7 +85,7 @@ async fn a_token_endpoint_on_another_host_is_shown_nothing_until_a_person_names_
     let bench = bench.start().await;
     bench.is(State::Active).await;
     bench.refresh();
-    is_asked(&second).await;
+    second.wait_for_redeems(1).await;
 
     // It knows nothing of this refresh token, so the first one is the one that gave the tokens still.
     let mut bench = bench.stopped().await;
@@ -107,10 +99,7 @@ async fn a_token_endpoint_on_another_host_is_shown_nothing_until_a_person_names_
 #[tokio::test]
 async fn metadata_that_are_right_again_are_gone_by() {
     let (first, second, bench) = two_servers().await;
-    first.names("token_endpoint", &second.token_endpoint());
-    read_again(&first, &bench).await;
-    bench.refresh();
-    has_moved(&bench, 0).await;
+    moves(&first, &second, &bench).await;
     first.names("token_endpoint", &first.token_endpoint());
     bench.refresh();
     let status = bench.is(State::Active).await;
@@ -133,7 +122,7 @@ async fn a_sign_in_at_another_host_is_gone_on_with_there() {
     std::fs::write(&whole, record.to_string()).unwrap();
     std::fs::rename(whole, bench.record()).unwrap();
     assert!(bench.handle.tell(Command::Look), "as a sign-in does");
-    is_asked(&second).await;
+    second.wait_for_redeems(1).await;
     bench.generation(2).await;
     let status = bench.is(State::Active).await;
     assert_eq!(status.totals.attempts.keys().filter(|(_, outcome)| *outcome != "success").count(), 0);
@@ -210,7 +199,7 @@ async fn a_new_seed_is_presented_by_metadata_that_are_read_for_it() {
     first.names("token_endpoint", &second.token_endpoint());
     bench.replace("seed", &second.seed("app"));
     assert!(bench.handle.tell(Command::Look));
-    is_asked(&second).await;
+    second.wait_for_redeems(1).await;
     let status = bench.generation(2).await;
     assert_eq!(status.totals.attempts.keys().filter(|(_, outcome)| *outcome != "success").count(), 0);
     assert_eq!(first.redeems().len(), 1);
@@ -227,7 +216,7 @@ async fn a_new_seed_waits_for_metadata_that_cannot_be_read() {
     let failed = bench.until("failures", |status| status.consecutive_failures >= 2).await;
     assert_eq!(failed.problem.as_ref().unwrap().code, "discovery_failed");
     first.heal();
-    is_asked(&second).await;
+    second.wait_for_redeems(1).await;
     bench.generation(2).await;
     assert_eq!((first.redeems().len(), second.redeems().len()), (1, 1));
 }
@@ -236,10 +225,7 @@ async fn a_new_seed_waits_for_metadata_that_cannot_be_read() {
 #[tokio::test]
 async fn those_that_are_gone_by_then_are_the_ones_that_were_good() {
     let (first, second, bench) = two_servers().await;
-    first.names("token_endpoint", &second.token_endpoint());
-    read_again(&first, &bench).await;
-    bench.refresh();
-    has_moved(&bench, 0).await;
+    moves(&first, &second, &bench).await;
     first.fault_discovery(Fault::Unavailable(None));
     bench.refresh();
     bench.is(State::Active).await;
