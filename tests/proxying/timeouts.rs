@@ -175,7 +175,7 @@ async fn a_token_that_expires_while_a_connection_is_made_is_not_sent() {
         let token = |text: &str, generation, expires| {
             AccessToken::bearer(AccessTokenText::new(text), generation, expires).unwrap()
         };
-        front.publisher.publish(token("first", 1, Clock::Test(clock.clone()).now().plus(minute)));
+        front.publisher.publish(token("first", 1, clock.now().plus(minute)));
         let mut peer = Peer::connect(front.address).await;
         peer.send("GET /echo HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
         let dialled = async {
@@ -186,7 +186,7 @@ async fn a_token_that_expires_while_a_connection_is_made_is_not_sent() {
         in_time("a connection", dialled).await;
         clock.step_wall(60);
         if has_successor {
-            front.publisher.publish(token("second", 2, Clock::Test(clock.clone()).now().plus(minute)));
+            front.publisher.publish(token("second", 2, clock.now().plus(minute)));
         }
         link.weather(Weather::Fair);
         let reply = peer.reply().await;

@@ -63,7 +63,7 @@ async fn a_token_that_another_process_got_is_taken_up_and_nothing_presented() {
     let bench = Bench::new([HALF_AN_HOUR]);
     bench.has_token().await;
     tokio::time::sleep(10 * 60 * SECOND).await;
-    let now = Clock::Test(bench.clock.clone()).now();
+    let now = bench.clock.now();
     let mut txn = bench.store.begin(SECOND).await.unwrap();
     txn.commit(resting("another's", now, 1800)).await.unwrap();
     drop(txn);

@@ -6,7 +6,7 @@ const SOON: Duration = Duration::from_secs(16);
 
 impl Bench {
     fn now(&self) -> Moment {
-        Clock::Test(self.clock.clone()).now()
+        self.clock.now()
     }
 
     fn reseed(&self, seed: &str) {

@@ -18,7 +18,7 @@ impl Bench {
 
     /// How long the token has been past its end.
     fn past_end(&self) -> Duration {
-        Clock::Test(self.clock.clone()).now().since(self.handle.board.look().expires.unwrap())
+        self.clock.now().since(self.handle.board.look().expires.unwrap())
     }
 }
 
@@ -110,7 +110,7 @@ async fn another_grant_begins_without_suspicion() {
     bench.suspects().await;
 
     // A person has signed in, and the first answer to the new grant is lost as well.
-    let now = Clock::Test(bench.clock.clone()).now();
+    let now = bench.clock.now();
     let mut txn = bench.store.begin(SECOND).await.unwrap();
     let rests = txn.record().cloned().unwrap();
     let signed_in =

@@ -44,7 +44,7 @@ fn with<T, R>(shared: &Mutex<T>, look: impl FnOnce(&mut T) -> R) -> R {
 
 impl World {
     pub(super) fn now(&self) -> Moment {
-        Clock::Test(self.clock.clone()).now()
+        self.clock.now()
     }
 
     pub(super) fn elapsed(&self) -> Duration {
